@@ -1,0 +1,353 @@
+//! The trait that a filter implements, and the values that pass between it and the shell.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::answer::Reply;
+use crate::clock::{Clock, Mono, Now};
+use crate::config::ConfigError;
+use crate::edits::Edits;
+use crate::facts::PropertyKey;
+use crate::host::Host;
+use crate::matching::owned::OwnedHeaders;
+use crate::request::{Request, Response};
+
+/// A filter's logic. One value per VM and configuration; `Stream` is what it remembers of one request.
+///
+/// A hook that is not in the filter's list of exports is never called: the host does not even enter the VM for it.
+pub trait Filter: Sized + 'static {
+    /// The filter's name, and the default name of its plugin.
+    const NAME: &'static str;
+    /// The clock that this filter reads for every request.
+    const CLOCK: Clock;
+    /// Whether streams ever pause: without it the shell links no callouts, waits and ticks.
+    const PAUSES: bool;
+    /// Why a stream waits, so that its answer comes back typed.
+    type Pending: 'static;
+    /// What is remembered of a stream from hook to hook.
+    type Stream: Default + 'static;
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what to write instead.
+    fn configure(config: &[u8], host: &dyn Host) -> Result<Self, ConfigError>;
+
+    /// The plugin's name, keys and headers.
+    fn plugin(&self) -> &Plugin;
+
+    /// The request's headers arrived.
+    fn on_request(
+        &mut self,
+        stream: &mut Self::Stream,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Self::Pending>;
+
+    /// What the stream waited for came, or its deadline did. One answer for each callout, in order; one
+    /// [`Answer::Woken`] or [`Answer::Timeout`] after a [`Step::Wait`].
+    fn on_answer(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _request: &Request,
+        _pending: Self::Pending,
+        _answers: Vec<Answer>,
+        _now: &Now,
+        _host: &dyn Host,
+    ) -> Step<Self::Pending> {
+        Step::Allow(Edits::default())
+    }
+
+    /// The response's headers arrived, from the upstream or from a filter in front of it.
+    fn on_response(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _response: &Response,
+        _now: &Now,
+        _host: &dyn Host,
+    ) -> Edits {
+        Edits::default()
+    }
+
+    /// A piece of the response's body passed by. Observing only: what a filter could change here it could also hold up.
+    fn on_response_body(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _chunk: &[u8],
+        _end: bool,
+        _now: &Now,
+        _host: &dyn Host,
+    ) {
+    }
+
+    /// The stream is over and is being logged: facts and attributes can be read. Also called for a stream that another
+    /// filter answered before this one saw it, with an untouched `stream`. `request` reads the request's headers.
+    fn on_log(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _request: &dyn Fn() -> Request,
+        _now: &Now,
+        _host: &dyn Host,
+    ) {
+    }
+
+    /// The stream is gone, whether or not it was ever answered: give back what it held.
+    fn on_done(&mut self, _stream: &mut Self::Stream, _now: &Now, _host: &dyn Host) {}
+
+    /// Time passed: every 50 ms while a stream waits, every 250 ms while [`Filter::keeps_watch`], else never.
+    fn on_tick(&mut self, _now: &Now, _host: &dyn Host) -> Vec<RootStep> {
+        Vec::new()
+    }
+
+    /// Something that the plugin itself asked for happened.
+    fn on_event(&mut self, _event: Event, _now: &Now, _host: &dyn Host) -> Vec<RootStep> {
+        Vec::new()
+    }
+
+    /// Whether a watch, a lease or a refresh lives and needs ticks.
+    fn keeps_watch(&self) -> bool {
+        false
+    }
+}
+
+/// What the shell needs to know of a configured plugin.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Its configured name.
+    pub name: Rc<str>,
+    /// `portcullis.<name>.verdict`
+    pub verdict: PropertyKey,
+    /// The headers that only this plugin may set.
+    pub owned: OwnedHeaders,
+}
+
+impl Plugin {
+    /// A plugin called `name` that sets the headers `owned`.
+    #[must_use]
+    pub fn new(name: &str, owned: OwnedHeaders) -> Plugin {
+        Plugin { name: name.into(), verdict: crate::facts::key(name, "verdict"), owned }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Step<P> {
+    /// It goes on, with these changes.
+    Allow(Edits),
+    /// It ends here.
+    Reply(Reply),
+    /// It waits for the answers to these calls, all of them.
+    Call(Vec<Callout>, P),
+    /// It waits until somebody wakes the key, or for this long.
+    Wait(WaitKey, Duration, P),
+}
+
+/// What several streams wait for together; the filter chooses the numbers.
+pub type WaitKey = u64;
+
+/// A call to another service. Each carries a deadline of ours, besides the one that the host is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callout {
+    /// An HTTP request to a cluster.
+    Http {
+        /// Envoy's cluster.
+        cluster: Rc<str>,
+        /// Headers, with `:method`, `:path` and `:authority` among them.
+        headers: Vec<(String, String)>,
+        /// Body.
+        body: Vec<u8>,
+        /// Deadline.
+        timeout: Duration,
+    },
+    /// A unary gRPC call.
+    Grpc {
+        /// Where to.
+        target: GrpcTarget,
+        /// `package.Service`
+        service: &'static str,
+        /// `Method`
+        method: &'static str,
+        /// Initial metadata.
+        metadata: Vec<(String, Vec<u8>)>,
+        /// The serialized request.
+        message: Vec<u8>,
+        /// Deadline.
+        timeout: Duration,
+    },
+}
+
+impl Callout {
+    /// How long this call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Callout::Http { timeout, .. } | Callout::Grpc { timeout, .. } => *timeout,
+        }
+    }
+}
+
+/// A gRPC cluster, as a serialized `envoy.config.core.v3.GrpcService`. A bare cluster name aborts the whole Envoy
+/// process when it happens to parse as protobuf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcTarget(Rc<str>);
+
+impl GrpcTarget {
+    /// The longest cluster and authority together, in bytes: the SDK takes the target as text, and a protobuf length
+    /// of 128 or more is no text.
+    pub const MAX: usize = 120;
+
+    /// `GrpcService{envoy_grpc{cluster_name, authority}}`; `None` if the two are too long or not ASCII.
+    #[must_use]
+    pub fn new(cluster: &str, authority: &str) -> Option<GrpcTarget> {
+        let length = cluster.len().checked_add(authority.len())?;
+        if length > Self::MAX || !cluster.is_ascii() || !authority.is_ascii() {
+            return None;
+        }
+        let mut inner = String::new();
+        push_field(&mut inner, 1, cluster)?;
+        if !authority.is_empty() {
+            push_field(&mut inner, 2, authority)?;
+        }
+        let mut service = String::new();
+        push_field(&mut service, 1, &inner)?;
+        Some(GrpcTarget(service.into()))
+    }
+
+    /// The serialized message.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A length-delimited protobuf field whose tag and length are one byte each.
+fn push_field(out: &mut String, field: u8, value: &str) -> Option<()> {
+    let length = u8::try_from(value.len()).ok().filter(|n| *n < 128)?;
+    out.push(char::from(field.checked_mul(8)?.checked_add(2)?));
+    out.push(char::from(length));
+    out.push_str(value);
+    Some(())
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP response; its status is 0 if there was none.
+    Http {
+        /// The response's headers.
+        response: Vec<(Vec<u8>, Vec<u8>)>,
+        /// Its status code. A 503 or 504 may be the local Envoy's own.
+        status: u16,
+        /// Its body.
+        body: Vec<u8>,
+    },
+    /// A gRPC answer.
+    Grpc {
+        /// The status code, 0 for OK.
+        status: u32,
+        /// The serialized response, empty unless OK.
+        message: Vec<u8>,
+    },
+    /// Our deadline came first.
+    Timeout,
+    /// The response broke off or was too large.
+    Reset,
+    /// The host did not even start: an unknown cluster, or no connection.
+    Refused,
+    /// Somebody woke the key.
+    Woken,
+}
+
+/// What the plugin itself does, outside any stream. `tag` is the filter's own number for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootStep {
+    /// Calls; answered by [`Event::Answered`].
+    Call {
+        /// Comes back in the event.
+        tag: u64,
+        /// The call.
+        callout: Callout,
+    },
+    /// Opens a gRPC stream.
+    OpenStream {
+        /// Comes back in the events.
+        tag: u64,
+        /// Where to.
+        target: GrpcTarget,
+        /// `package.Service`
+        service: &'static str,
+        /// `Method`
+        method: &'static str,
+        /// Initial metadata.
+        metadata: Vec<(String, Vec<u8>)>,
+    },
+    /// Sends a message on a stream. `end` is the half-close that the server of a server-streaming call waits for.
+    Send {
+        /// The stream.
+        tag: u64,
+        /// The serialized message.
+        message: Vec<u8>,
+        /// Whether it is the last one.
+        end: bool,
+    },
+    /// Closes a stream.
+    Close {
+        /// The stream.
+        tag: u64,
+    },
+    /// Wakes all streams that wait for the key.
+    Wake(WaitKey),
+}
+
+/// What happened to something that the plugin itself asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A [`RootStep::Call`] ended.
+    Answered {
+        /// Its tag.
+        tag: u64,
+        /// How.
+        answer: Answer,
+    },
+    /// A stream was opened.
+    Opened {
+        /// Its tag.
+        tag: u64,
+    },
+    /// A message came.
+    Message {
+        /// The stream's tag.
+        tag: u64,
+        /// The serialized message.
+        message: Vec<u8>,
+    },
+    /// A stream is closed; a stream that could not be opened closes with 14, UNAVAILABLE.
+    Closed {
+        /// Its tag.
+        tag: u64,
+        /// gRPC status.
+        status: u32,
+    },
+}
+
+/// When a wait that begins at `now` and may take `timeout` is over.
+#[must_use]
+pub fn deadline(now: &Now, timeout: Duration) -> Mono {
+    now.mono().after(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_target_is_a_serialized_message_and_never_a_bare_name() {
+        let target = GrpcTarget::new("users", "").unwrap();
+        assert_eq!(target.as_str().as_bytes(), b"\x0a\x07\x0a\x05users");
+        let target = GrpcTarget::new("users", "a.b").unwrap();
+        assert_eq!(target.as_str().as_bytes(), b"\x0a\x0c\x0a\x05users\x12\x03a.b");
+        assert_eq!(GrpcTarget::new(&"c".repeat(121), ""), None);
+        assert!(GrpcTarget::new(&"c".repeat(60), &"a".repeat(60)).is_some());
+    }
+}

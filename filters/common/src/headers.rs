@@ -1,0 +1,224 @@
+//! A header map as the host hands it over: one buffer, read once, borrowed from then on.
+//!
+//! The wire form (proxy-wasm ABI 0.2.1, "header maps") is `u32 count`, then `count` pairs of `u32` lengths, then
+//! each name and value, each followed by a NUL; all little-endian. Names and values are bytes: nothing here assumes
+//! UTF-8, because a client need not send it.
+
+/// What a header map says about one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// No such header.
+    Absent,
+    /// Exactly one.
+    One(&'a [u8]),
+    /// More than one: who is to say which of them the next hop takes?
+    Many,
+}
+
+impl<'a> Lookup<'a> {
+    /// The value, if there is exactly one.
+    #[must_use]
+    pub fn one(self) -> Option<&'a [u8]> {
+        match self {
+            Lookup::One(value) => Some(value),
+            Lookup::Absent | Lookup::Many => None,
+        }
+    }
+}
+
+/// The host's buffer was not a header map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// A parsed header map.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl Headers {
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the lengths do not fit the buffer.
+    pub fn parse(buffer: Vec<u8>) -> Result<Self, Malformed> {
+        if buffer.is_empty() {
+            return Ok(Headers::default());
+        }
+        let count = word(&buffer, 0).ok_or(Malformed)?;
+        let mut data = count.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
+        // A count that the buffer cannot hold must not reserve memory.
+        if usize::try_from(data).map_err(|_| Malformed)? > buffer.len() {
+            return Err(Malformed);
+        }
+        let mut spans = Vec::with_capacity(usize::try_from(count).map_err(|_| Malformed)?);
+        for i in 0..count {
+            let at = i.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
+            let name_len = word(&buffer, at).ok_or(Malformed)?;
+            let value_len = word(&buffer, at.saturating_add(4)).ok_or(Malformed)?;
+            let name_end = data.checked_add(name_len).ok_or(Malformed)?;
+            let value_at = name_end.checked_add(1).ok_or(Malformed)?;
+            let value_end = value_at.checked_add(value_len).ok_or(Malformed)?;
+            let next = value_end.checked_add(1).ok_or(Malformed)?;
+            if usize::try_from(next).map_err(|_| Malformed)? > buffer.len() {
+                return Err(Malformed);
+            }
+            spans.push(Span { name: (data, name_end), value: (value_at, value_end) });
+            data = next;
+        }
+        Ok(Headers { buffer, spans })
+    }
+
+    /// The wire form of `pairs`: for tests, fakes and the in-process host.
+    #[must_use]
+    pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        let mut out = length(pairs.len()).to_vec();
+        for (name, value) in &pairs {
+            out.extend(length(name.len()));
+            out.extend(length(value.len()));
+        }
+        for (name, value) in &pairs {
+            out.extend_from_slice(name);
+            out.push(0);
+            out.extend_from_slice(value);
+            out.push(0);
+        }
+        out
+    }
+
+    /// How many headers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// All headers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().map(|s| (self.slice(s.name), self.slice(s.value)))
+    }
+
+    /// All values of a header, in order. Names compare without case.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let name = name.as_bytes();
+        self.spans
+            .iter()
+            .filter(move |s| same_name(self.slice(s.name), name))
+            .map(|s| self.slice(s.value))
+    }
+
+    /// The value of a header, or that it is absent or repeated.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Lookup<'_> {
+        let name = name.as_bytes();
+        let mut found = Lookup::Absent;
+        for span in &self.spans {
+            if same_name(self.slice(span.name), name) {
+                if found != Lookup::Absent {
+                    return Lookup::Many;
+                }
+                found = Lookup::One(self.slice(span.value));
+            }
+        }
+        found
+    }
+
+    /// Drops the headers whose name `unwanted` names; gives those names back, for the host to drop too.
+    pub fn remove(&mut self, mut unwanted: impl FnMut(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut removed: Vec<Vec<u8>> = Vec::new();
+        let buffer = std::mem::take(&mut self.buffer);
+        self.spans.retain(|span| {
+            let name = cut(&buffer, span.name);
+            let drop = unwanted(name);
+            if drop && !removed.iter().any(|seen| seen == name) {
+                removed.push(name.to_vec());
+            }
+            !drop
+        });
+        self.buffer = buffer;
+        removed
+    }
+
+    fn slice(&self, span: (u32, u32)) -> &[u8] {
+        cut(&self.buffer, span)
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
+        let encoded = Headers::encode(pairs.into_iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+        Headers::parse(encoded).unwrap_or_default()
+    }
+}
+
+fn cut(buffer: &[u8], (from, to): (u32, u32)) -> &[u8] {
+    buffer.get(from as usize..to as usize).unwrap_or_default()
+}
+
+fn word(buffer: &[u8], at: u32) -> Option<u32> {
+    let at = at as usize;
+    let bytes = buffer.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn same_name(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.eq_ignore_ascii_case(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_repeated_header_is_not_its_first_value() {
+        let headers: Headers = [("a", "1"), ("b", ""), ("A", "2")].into_iter().collect();
+        assert_eq!(headers.get("a"), Lookup::Many);
+        assert_eq!(headers.get("b"), Lookup::One(b""));
+        assert_eq!(headers.get("c"), Lookup::Absent);
+        assert_eq!(headers.all("a").collect::<Vec<_>>(), [b"1", b"2"]);
+    }
+
+    #[test]
+    fn removed_headers_are_gone_and_named_once() {
+        let mut headers: Headers = [("x", "1"), ("keep", "2"), ("x", "3")].into_iter().collect();
+        assert_eq!(headers.remove(|name| name == b"x"), [b"x".to_vec()]);
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [(&b"keep"[..], &b"2"[..])]);
+    }
+
+    #[test]
+    fn a_count_larger_than_the_buffer_reserves_nothing() {
+        assert!(Headers::parse(u32::MAX.to_le_bytes().to_vec()).is_err());
+        assert!(Headers::parse(vec![1, 0, 0]).is_err());
+        assert!(Headers::parse(Vec::new()).is_ok_and(|h| h.is_empty()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_read_back(pairs in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..9)), 0..9)) {
+            let encoded = Headers::encode(pairs.iter().map(|(n, v)| (&n[..], &v[..])));
+            let read = Headers::parse(encoded).unwrap();
+            let back: Vec<_> = read.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(back, pairs);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Headers::parse(bytes).map(|h| h.iter().count());
+        }
+    }
+}

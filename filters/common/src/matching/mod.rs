@@ -1,0 +1,17 @@
+//! `match: {hosts, methods, path, headers}`: which rule a request meets.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`path`] | one normal form of a path, and which paths have none |
+//! | [`pattern`] | `/documents/{id}/**` |
+//! | [`conditions`] | the parts of a `match` |
+//! | [`tree`] | the segment tree that finds candidates |
+//! | [`rules`] | first, all, or the most specific of many |
+//! | [`owned`] | headers that only a plugin may set |
+
+pub mod conditions;
+pub mod owned;
+pub mod path;
+pub mod pattern;
+pub mod rules;
+pub mod tree;

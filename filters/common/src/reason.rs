@@ -1,0 +1,157 @@
+//! The closed list of reasons for which a filter refuses.
+//!
+//! One word per reason. The same word stands in the answer's body, in Envoy's response-code details, in the metric
+//! label, in the verdict fact and in the log, so that a line in one of them can be looked up in all the others. Every
+//! word has a row in the README of the filter that gives it; a test keeps the rows complete.
+
+/// Why a request was refused (or would have been, in shadow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The plugin has no valid configuration. The operator's fault.
+    ConfigInvalid,
+    /// The host did not hand over what it must (its request headers, say).
+    HostError,
+    /// The path can be read in two ways; see [`crate::matching::path`].
+    AmbiguousPath,
+    /// The authority names a user (`user@host`): two servers may read two hosts.
+    AmbiguousHost,
+    /// A header that a rule matches on came more than once.
+    AmbiguousHeader,
+    /// No rule matches, and the configuration says `unmatched: deny`.
+    Unmatched,
+    /// A value that the rule needs is absent.
+    ValueMissing,
+    /// A value that the rule needs is empty, repeated, too long, or not of a form that can be used.
+    ValueInvalid,
+    /// No credential where the rule wants one.
+    TokenMissing,
+    /// More than one credential: RFC 6750, section 2, allows one method per request.
+    TokenAmbiguous,
+    /// Not a compact JWS within the limits.
+    TokenMalformed,
+    /// A JWS that does not verify, or whose claims do not hold: RFC 6750's `invalid_token`, and no more than that.
+    TokenInvalid,
+    /// A valid token without the scopes that the rule asks for.
+    ScopeInsufficient,
+    /// A valid token whose claims do not meet the rule's requirement.
+    ClaimsInsufficient,
+    /// Over the limit.
+    RateLimited,
+    /// The limiter's store could not answer.
+    StoreUnavailable,
+}
+
+/// How a reason is put to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The word.
+    pub word: &'static str,
+    /// HTTP status code.
+    pub status: u16,
+    /// gRPC status code.
+    pub grpc: u8,
+    /// One sentence for a person; constant, so that it reveals nothing about the request.
+    pub detail: &'static str,
+}
+
+impl Reason {
+    /// All reasons, in the order of their definition.
+    pub const ALL: [Reason; 16] = [
+        Reason::ConfigInvalid,
+        Reason::HostError,
+        Reason::AmbiguousPath,
+        Reason::AmbiguousHost,
+        Reason::AmbiguousHeader,
+        Reason::Unmatched,
+        Reason::ValueMissing,
+        Reason::ValueInvalid,
+        Reason::TokenMissing,
+        Reason::TokenAmbiguous,
+        Reason::TokenMalformed,
+        Reason::TokenInvalid,
+        Reason::ScopeInsufficient,
+        Reason::ClaimsInsufficient,
+        Reason::RateLimited,
+        Reason::StoreUnavailable,
+    ];
+
+    /// The word and what goes with it.
+    #[must_use]
+    pub const fn spec(self) -> Spec {
+        const INVALID_ARGUMENT: u8 = 3;
+        const PERMISSION_DENIED: u8 = 7;
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        const UNAUTHENTICATED: u8 = 16;
+        let (word, status, grpc, detail) = match self {
+            Reason::ConfigInvalid => {
+                ("config_invalid", 500, INTERNAL, "This gateway's configuration was refused; its log says why.")
+            }
+            Reason::HostError => ("host_error", 500, INTERNAL, "This gateway could not read the request."),
+            Reason::AmbiguousPath => {
+                ("ambiguous_path", 400, INVALID_ARGUMENT, "The path can be read in more than one way.")
+            }
+            Reason::AmbiguousHost => {
+                ("ambiguous_host", 400, INVALID_ARGUMENT, "The host can be read in more than one way.")
+            }
+            Reason::AmbiguousHeader => {
+                ("ambiguous_header", 400, INVALID_ARGUMENT, "A header that decides about this request is repeated.")
+            }
+            Reason::Unmatched => ("unmatched", 403, PERMISSION_DENIED, "No rule allows this request."),
+            Reason::ValueMissing => {
+                ("value_missing", 403, PERMISSION_DENIED, "A value that this request needs is missing.")
+            }
+            Reason::ValueInvalid => {
+                ("value_invalid", 403, PERMISSION_DENIED, "A value that this request needs cannot be used.")
+            }
+            Reason::TokenMissing => ("token_missing", 401, UNAUTHENTICATED, "This request needs a token."),
+            Reason::TokenAmbiguous => {
+                ("token_ambiguous", 400, INVALID_ARGUMENT, "This request carries more than one credential.")
+            }
+            Reason::TokenMalformed => {
+                ("token_malformed", 401, UNAUTHENTICATED, "The token is not a JSON Web Token that can be read here.")
+            }
+            Reason::TokenInvalid => ("token_invalid", 401, UNAUTHENTICATED, "The token is not valid here."),
+            Reason::ScopeInsufficient => {
+                ("scope_insufficient", 403, PERMISSION_DENIED, "The token lacks a scope that this request needs.")
+            }
+            Reason::ClaimsInsufficient => {
+                ("claims_insufficient", 403, PERMISSION_DENIED, "The token does not grant this request.")
+            }
+            Reason::RateLimited => ("rate_limited", 429, RESOURCE_EXHAUSTED, "Too many requests."),
+            Reason::StoreUnavailable => {
+                ("store_unavailable", 503, UNAVAILABLE, "The limit could not be checked just now.")
+            }
+        };
+        Spec { word, status, grpc, detail }
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        self.spec().word
+    }
+
+    /// The reason that a word names.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|r| r.word() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_complete_and_each_word_stands_once() {
+        for (i, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i, "{reason:?} is out of order");
+            assert_eq!(Reason::from_word(reason.word()), Some(reason));
+            assert!(reason.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{reason:?}");
+            assert!((400..600).contains(&reason.spec().status));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Streams that wait: for the answers to their calls, or for somebody to wake their key.
+//!
+//! Each wait has a deadline of ours, kept by the plugin's tick, besides the one that the host was given: a host that
+//! never answers holds nobody. A stream that ends leaves every queue. An answer that comes after its deadline finds
+//! nobody and is dropped.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::Action;
+
+use super::calls::{self, Buffer, Map};
+use super::host::Proxy;
+use super::root::Shared;
+use super::stream;
+use crate::answer::Refusal;
+use crate::clock::{Mono, Now};
+use crate::filter::{Answer, Callout, Filter, Step, WaitKey};
+use crate::reason::Reason;
+use crate::request::Request;
+
+/// The most that is read of an answer's body.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// A paused stream.
+pub(super) struct Paused<F: Filter> {
+    state: Rc<RefCell<F::Stream>>,
+    request: Request,
+    pending: F::Pending,
+    awaits: Awaits,
+    deadline: Mono,
+    since: Now,
+}
+
+enum Awaits {
+    /// A token for each call, and its answer once it came.
+    Calls(Vec<(Option<u32>, Option<Answer>)>),
+    Key(WaitKey),
+}
+
+/// Pauses the current stream as `step` says; what the step becomes at once, it does at once.
+pub(super) fn pause<F: Filter>(
+    root: &Rc<Shared<F>>,
+    id: u32,
+    state: &Rc<RefCell<F::Stream>>,
+    request: Request,
+    step: Step<F::Pending>,
+    now: Now,
+) -> Action {
+    settle(root, id, state, request, step, now, false)
+}
+
+/// Applies a step to the stream of the effective context. `paused` says whether the host holds it already.
+fn settle<F: Filter>(
+    root: &Rc<Shared<F>>,
+    id: u32,
+    state: &Rc<RefCell<F::Stream>>,
+    request: Request,
+    step: Step<F::Pending>,
+    now: Now,
+    paused: bool,
+) -> Action {
+    let (pending, awaits, timeout) = match step {
+        Step::Allow(edits) => {
+            stream::allow(root, edits, &now);
+            if paused && calls::resume_request().is_err() {
+                log::error!("{}: the host did not resume a request", F::NAME);
+            }
+            return Action::Continue;
+        }
+        Step::Reply(reply) => {
+            stream::answer(root, &reply, &now);
+            return Action::Pause;
+        }
+        Step::Wait(key, timeout, pending) => (pending, Awaits::Key(key), timeout),
+        Step::Call(callouts, pending) => {
+            let timeout = callouts.iter().map(Callout::timeout).max().unwrap_or_default();
+            let calls = callouts.iter().map(|callout| match dispatch(callout) {
+                Ok(token) => (Some(token), None),
+                Err(refused) => (None, Some(refused)),
+            });
+            (pending, Awaits::Calls(calls.collect()), timeout)
+        }
+    };
+    let deadline = now.mono().after(timeout);
+    let waiting = Paused { state: Rc::clone(state), request, pending, awaits, deadline, since: now };
+    if waiting.is_complete() {
+        return wake_up(root, id, waiting, paused);
+    }
+    root.paused.borrow_mut().insert(id, waiting);
+    root.set_pace();
+    Action::Pause
+}
+
+impl<F: Filter> Paused<F> {
+    fn is_complete(&self) -> bool {
+        matches!(&self.awaits, Awaits::Calls(calls) if calls.iter().all(|(_, answer)| answer.is_some()))
+    }
+}
+
+/// Hands a stream its answers. The effective context is the stream's.
+fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused: bool) -> Action {
+    let Paused { state, request, pending, awaits, since, .. } = waiting;
+    let answers = match awaits {
+        Awaits::Calls(calls) => calls.into_iter().map(|(_, answer)| answer.unwrap_or(Answer::Timeout)).collect(),
+        Awaits::Key(_) => vec![Answer::Woken],
+    };
+    let now = since.again();
+    let step = {
+        let filter = root.filter.try_borrow_mut().ok();
+        let held = state.try_borrow_mut().ok();
+        match (filter, held) {
+            (Some(mut filter), Some(mut held)) => filter
+                .as_mut()
+                .map(|f| f.on_answer(&mut held, &request, pending, answers, &now, &Proxy)),
+            _ => None,
+        }
+    };
+    let step = step
+        .unwrap_or_else(|| Step::Reply(Refusal::new(Reason::HostError).reply(request.protocol(), None)));
+    settle(root, id, &state, request, step, now, paused)
+}
+
+/// An answer came for a call of stream `id`, whose context is the effective one.
+pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, read: impl FnOnce() -> Answer) {
+    let mut paused = root.paused.borrow_mut();
+    let Some(waiting) = paused.get_mut(&id) else { return };
+    if let Awaits::Calls(calls) = &mut waiting.awaits {
+        for (_, answer) in calls.iter_mut().filter(|(t, answer)| *t == Some(token) && answer.is_none()) {
+            *answer = Some(read());
+            break;
+        }
+    }
+    if !waiting.is_complete() {
+        return;
+    }
+    let Some(waiting) = paused.remove(&id) else { return };
+    drop(paused);
+    wake_up(root, id, waiting, true);
+    root.set_pace();
+}
+
+/// Wakes all streams that wait for `key`.
+pub(super) fn wake<F: Filter>(root: &Rc<Shared<F>>, key: WaitKey) {
+    let waits = |w: &Paused<F>| matches!(w.awaits, Awaits::Key(k) if k == key);
+    release(root, &waits, &|_| {});
+}
+
+/// Ends the waits whose deadline is over.
+pub(super) fn expire<F: Filter>(root: &Rc<Shared<F>>, now: Mono) {
+    let over = |w: &Paused<F>| w.deadline <= now;
+    release(root, &over, &|w| {
+        if matches!(w.awaits, Awaits::Key(_)) {
+            w.awaits = Awaits::Calls(vec![(None, Some(Answer::Timeout))]);
+        }
+    });
+}
+
+fn release<F: Filter>(root: &Rc<Shared<F>>, which: &dyn Fn(&Paused<F>) -> bool, adjust: &dyn Fn(&mut Paused<F>)) {
+    let due: Vec<u32> = root.paused.borrow().iter().filter(|(_, w)| which(w)).map(|(id, _)| *id).collect();
+    for id in due {
+        let Some(mut waiting) = root.paused.borrow_mut().remove(&id) else { continue };
+        adjust(&mut waiting);
+        // A stream that the host no longer knows has nothing to resume.
+        if calls::switch_to(id).is_ok() {
+            wake_up(root, id, waiting, true);
+        }
+    }
+    let _ = calls::switch_to(root.id);
+    root.set_pace();
+}
+
+/// Forgets a stream that is over.
+pub(super) fn forget<F: Filter>(root: &Rc<Shared<F>>, id: u32) {
+    if root.paused.borrow_mut().remove(&id).is_some() {
+        root.set_pace();
+    }
+}
+
+/// Starts a call.
+///
+/// # Errors
+/// [`Answer::Refused`] if the host does not know the cluster, or failed at once.
+pub(super) fn dispatch(callout: &Callout) -> Result<u32, Answer> {
+    let dispatched = match callout {
+        Callout::Http { cluster, headers, body, timeout } => {
+            let headers = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let body = (!body.is_empty()).then_some(body.as_slice());
+            hostcalls::dispatch_http_call(cluster, headers, body, Vec::new(), at_least_a_millisecond(*timeout))
+        }
+        Callout::Grpc { target, service, method, metadata, message, timeout } => {
+            let metadata = metadata.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+            let message = Some(message.as_slice());
+            let timeout = at_least_a_millisecond(*timeout);
+            hostcalls::dispatch_grpc_call(target.as_str(), service, method, metadata, message, timeout)
+        }
+    };
+    dispatched.map_err(|_| Answer::Refused)
+}
+
+/// To the host, no time means for ever.
+fn at_least_a_millisecond(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(1))
+}
+
+/// The HTTP answer that is being delivered. A call that broke off, or whose answer was too large, has no headers.
+pub(super) fn http_answer(headers: usize) -> Answer {
+    if headers == 0 {
+        return Answer::Reset;
+    }
+    let Ok(headers) = calls::headers(Map::CallResponse) else { return Answer::Reset };
+    let Ok(body) = calls::buffer(Buffer::CallResponse, MAX_ANSWER) else { return Answer::Reset };
+    let digits = headers.get(":status").one().unwrap_or_default();
+    let status = std::str::from_utf8(digits).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    Answer::Http { response: headers.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(), status, body }
+}
+
+/// The gRPC answer that is being delivered.
+pub(super) fn grpc_answer(status: u32) -> Answer {
+    if status != 0 {
+        return Answer::Grpc { status: calls::grpc_status().max(status), message: Vec::new() };
+    }
+    match calls::buffer(Buffer::GrpcMessage, MAX_ANSWER) {
+        Ok(message) => Answer::Grpc { status: 0, message },
+        Err(_) => Answer::Reset,
+    }
+}

@@ -1,0 +1,196 @@
+//! Resolving a source against a request.
+
+use super::address;
+use super::params;
+use super::source::Source;
+use super::{Failure, MAX_VALUE};
+use crate::facts::{self, PropertyKey};
+use crate::headers::Lookup;
+use crate::host::Host;
+use crate::matching::conditions::host_of;
+use crate::matching::path::NormalPath;
+use crate::matching::pattern::Pattern;
+use crate::request::Request;
+
+/// A source, ready to be read: the fact or attribute behind it is already named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    source: Source,
+    key: Option<PropertyKey>,
+}
+
+impl Reader {
+    /// Reads `source`, tokens as the jwt-auth plugin called `identity` published them.
+    #[must_use]
+    pub fn new(source: Source, identity: &str) -> Reader {
+        let attribute = |path: &[u8]| Some(PropertyKey::from(path));
+        let key = match &source {
+            Source::Subject | Source::Issuer | Source::Claim(_) => Some(facts::key(identity, &source.to_string())),
+            Source::ClientIp(_) => attribute(b"source\0address"),
+            Source::PeerSpiffe => attribute(b"connection\0uri_san_peer_certificate"),
+            Source::PeerSha256 => attribute(b"connection\0sha256_peer_certificate_digest"),
+            _ => None,
+        };
+        Reader { source, key }
+    }
+
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The value in `context`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn read(&self, context: &Context<'_>) -> Result<String, Failure> {
+        let property = || self.key.as_ref().and_then(|key| context.host.property(key));
+        match &self.source {
+            Source::Path(name) => {
+                let captured = context.pattern.zip(context.path).and_then(|(p, path)| p.capture(path, name));
+                params::text(captured.ok_or(Failure::Absent)?)
+            }
+            Source::Query(name) => params::one(params::query(context.request.query(), name)),
+            Source::Cookie(name) => params::one(params::cookie(&context.request.headers, name)),
+            Source::Header(name) => match context.request.headers.get(name.as_str()) {
+                Lookup::Absent => Err(Failure::Absent),
+                Lookup::One(value) => params::text(value),
+                Lookup::Many => Err(Failure::Unusable),
+            },
+            Source::Claim(_) => {
+                let json = property().ok_or(Failure::Absent)?;
+                scalar(&serde_json::from_slice(&json).map_err(|_| Failure::Unusable)?)
+            }
+            Source::Subject | Source::Issuer => params::text(&property().ok_or(Failure::Absent)?),
+            Source::ClientIp(prefix) => {
+                let ip = property().as_deref().and_then(address::parse).ok_or(Failure::Absent)?;
+                Ok(prefix.map_or_else(|| ip.to_string(), |prefix| address::masked(ip, prefix)))
+            }
+            Source::PeerSpiffe => {
+                let uri = validated(context.host).then(property).flatten().ok_or(Failure::Absent)?;
+                if uri.starts_with(b"spiffe://") { params::text(&uri) } else { Err(Failure::Absent) }
+            }
+            Source::PeerSha256 => params::text(&validated(context.host).then(property).flatten().ok_or(Failure::Absent)?),
+            Source::Method => params::text(context.request.method()),
+            Source::Host => params::text(&host_of(context.request.authority()).ok_or(Failure::Unusable)?),
+            Source::Route => Ok(context.pattern.map_or_else(|| facts::UNMATCHED.to_owned(), |p| p.text().to_string())),
+        }
+    }
+}
+
+/// What a source is resolved against.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The request.
+    pub request: &'a Request,
+    /// Its path in the form that rules were matched with.
+    pub path: Option<&'a NormalPath<'a>>,
+    /// The template of the rule that matched.
+    pub pattern: Option<&'a Pattern>,
+    /// Facts and attributes.
+    pub host: &'a dyn Host,
+}
+
+/// A claim as a value: text as it is, whole numbers, `true` and `false`; null is absent.
+///
+/// # Errors
+/// [`Failure::Unusable`] for arrays, objects and numbers with a fraction.
+pub fn scalar(value: &serde_json::Value) -> Result<String, Failure> {
+    use serde_json::Value;
+    match value {
+        Value::Null => Err(Failure::Absent),
+        Value::Bool(b) => Ok(b.to_string()),
+        Value::Number(n) if n.is_u64() || n.is_i64() => Ok(n.to_string()),
+        Value::Number(n) => {
+            let n = n.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0);
+            n.map(|n| format!("{n:.0}")).ok_or(Failure::Unusable)
+        }
+        Value::String(s) if s.is_empty() || s.len() > MAX_VALUE => Err(Failure::Unusable),
+        Value::String(s) if s.chars().any(char::is_control) => Err(Failure::Unusable),
+        Value::String(s) => Ok(s.clone()),
+        Value::Array(_) | Value::Object(_) => Err(Failure::Unusable),
+    }
+}
+
+/// Whether the peer's certificate was validated. `connection.mtls` alone says that there was one.
+fn validated(host: &dyn Host) -> bool {
+    let key: PropertyKey = PropertyKey::from(&b"connection\0peer_certificate_valid"[..]);
+    host.property(&key).is_some_and(|v| v == [1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::matching::path::EncodedSlash;
+    use super::*;
+    use crate::memory::MemoryHost;
+
+    fn read(source: &str, host: &MemoryHost, request: &Request) -> Result<String, Failure> {
+        let pattern = Pattern::parse("/d/{id}").unwrap();
+        let target = request.path().unwrap_or(b"/").to_vec();
+        let path = NormalPath::new(&target, EncodedSlash::Refuse).unwrap();
+        let context = Context { request, path: Some(&path), pattern: Some(&pattern), host };
+        Reader::new(Source::parse(source).unwrap(), "jwt-auth").read(&context)
+    }
+
+    #[test]
+    fn each_source_reads_its_own_place() {
+        let host = MemoryHost::default();
+        host.set_property("portcullis.jwt-auth.subject", "ann");
+        host.set_property("portcullis.jwt-auth.claim.plan", "\"gold\"");
+        host.set_property("portcullis.jwt-auth.claim.n", "7");
+        host.set_property("portcullis.jwt-auth.claim.list", "[1]");
+        host.set_property("source\0address", "192.0.2.7:99");
+        let request: Request = [
+            (":method", "GET"),
+            (":authority", "API.example.com:80"),
+            (":path", "/d/a%20b?q=1&r=1&r=2"),
+            ("x-plan", "silver"),
+            ("cookie", "sid=9"),
+        ]
+        .into_iter()
+        .collect();
+        for (source, want) in [
+            ("subject", Ok("ann")),
+            ("issuer", Err(Failure::Absent)),
+            ("claim.plan", Ok("gold")),
+            ("claim.n", Ok("7")),
+            ("claim.list", Err(Failure::Unusable)),
+            ("client.ip", Ok("192.0.2.7")),
+            ("client.ip/24,48", Ok("192.0.2.0/24")),
+            ("path.id", Ok("a b")),
+            ("query.q", Ok("1")),
+            ("query.r", Err(Failure::Unusable)),
+            ("header.x-plan", Ok("silver")),
+            ("cookie.sid", Ok("9")),
+            ("method", Ok("GET")),
+            ("host", Ok("api.example.com")),
+            ("route", Ok("/d/{id}")),
+        ] {
+            assert_eq!(read(source, &host, &request).as_deref(), want.as_ref().map(|s| *s), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_peer_counts_only_if_its_certificate_was_validated() {
+        let host = MemoryHost::default();
+        host.set_property("connection\0uri_san_peer_certificate", "spiffe://td/ns/a");
+        assert_eq!(read("peer.spiffe", &host, &Request::default()), Err(Failure::Absent));
+        host.set_property("connection\0peer_certificate_valid", [1]);
+        assert_eq!(read("peer.spiffe", &host, &Request::default()).unwrap(), "spiffe://td/ns/a");
+        host.set_property("connection\0uri_san_peer_certificate", "https://td/ns/a");
+        assert_eq!(read("peer.spiffe", &host, &Request::default()), Err(Failure::Absent));
+    }
+
+    #[test]
+    fn a_claim_is_one_value_or_none() {
+        let scalar = |json: &str| super::scalar(&serde_json::from_str(json).unwrap());
+        assert_eq!(scalar("2.0").unwrap(), "2");
+        assert_eq!(scalar("-3").unwrap(), "-3");
+        assert_eq!(scalar("true").unwrap(), "true");
+        assert_eq!(scalar("null"), Err(Failure::Absent));
+        for bad in ["1.5", "[]", "{}", "\"\"", "\"a\\nb\"", "1e300"] {
+            assert_eq!(scalar(bad), Err(Failure::Unusable), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One parameter of a query string or of the `cookie` headers.
+
+use super::Failure;
+use crate::headers::Headers;
+
+/// The values of a query parameter, decoded as HTML forms are (WHATWG URL, "application/x-www-form-urlencoded"). A
+/// value with a bad `%` comes as it stands, and will not be text that anybody signed.
+pub fn query<'a>(query: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
+    pairs(query).filter(move |(key, _)| decode_form(key) == name.as_bytes()).map(|(_, value)| decode_form(value))
+}
+
+/// The query without any parameter called `name`; the others stay as they were, to the byte.
+#[must_use]
+pub fn query_without(query: &[u8], name: &str) -> Vec<u8> {
+    let keep = |part: &&[u8]| decode_form(split_pair(part).0) != name.as_bytes();
+    query.split(|&b| b == b'&').filter(keep).collect::<Vec<_>>().join(&b'&')
+}
+
+/// The values of a cookie, in all `cookie` headers (RFC 6265, section 5.4; HTTP/2 may split the header).
+pub fn cookie<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .all("cookie")
+        .flat_map(|header| header.split(|&b| b == b';'))
+        .map(|pair| split_pair(pair.trim_ascii()))
+        .filter(move |(key, _)| key.trim_ascii_end() == name.as_bytes())
+        .map(|(_, value)| unquote(value.trim_ascii_start()))
+}
+
+/// All cookies but those called `name`, as one header.
+#[must_use]
+pub fn cookies_without(headers: &Headers, name: &str) -> Vec<u8> {
+    let pairs = headers.all("cookie").flat_map(|header| header.split(|&b| b == b';')).map(<[u8]>::trim_ascii);
+    let keep = |pair: &&[u8]| !pair.is_empty() && split_pair(pair).0.trim_ascii_end() != name.as_bytes();
+    pairs.filter(keep).collect::<Vec<_>>().join(&b"; "[..])
+}
+
+/// The one value of many, as text.
+///
+/// # Errors
+/// [`Failure::Absent`] if there is none, [`Failure::Unusable`] if there are more or it is no text.
+pub fn one(values: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<String, Failure> {
+    let mut values = values;
+    let first = values.next().ok_or(Failure::Absent)?;
+    if values.next().is_some() {
+        return Err(Failure::Unusable);
+    }
+    text(first.as_ref())
+}
+
+/// Bytes from a request as a value.
+///
+/// # Errors
+/// [`Failure::Unusable`] if they are empty, too long, hold control characters, or are not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<String, Failure> {
+    if bytes.is_empty() || bytes.len() > super::MAX_VALUE || bytes.iter().any(u8::is_ascii_control) {
+        return Err(Failure::Unusable);
+    }
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Failure::Unusable)
+}
+
+fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|&b| b == b'&').filter(|part| !part.is_empty()).map(split_pair)
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|&b| b == b'=') {
+        Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at.saturating_add(1)..).unwrap_or_default()),
+        None => (pair, b""),
+    }
+}
+
+fn unquote(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+fn decode_form(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&b, tail)) = rest.split_first() {
+        rest = tail;
+        match (b, tail) {
+            (b'+', _) => out.push(b' '),
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => out.push(b),
+            },
+            _ => out.push(b),
+        }
+    }
+    out
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_found_under_every_spelling_of_its_name() {
+        let all = |q: &str| query(q.as_bytes(), "a b").map(|v| String::from_utf8(v).unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("x=1&a+b=2&%61%20b=%33"), ["2", "3"]);
+        assert_eq!(all("a=b"), Vec::<String>::new());
+        assert_eq!(one(query(b"t=1&t=2", "t")), Err(Failure::Unusable));
+        assert_eq!(one(query(b"t=", "t")), Err(Failure::Unusable));
+        assert_eq!(one(query(b"", "t")), Err(Failure::Absent));
+        assert_eq!(one(query(b"t=%FF", "t")), Err(Failure::Unusable));
+        assert_eq!(one(query(b"t=%zz", "t")).unwrap(), "%zz");
+    }
+
+    #[test]
+    fn a_removed_parameter_leaves_the_others_untouched() {
+        assert_eq!(query_without(b"a=%31&t=x&b=2&%74=y", "t"), b"a=%31&b=2");
+        assert_eq!(query_without(b"t=x", "t"), b"");
+        assert_eq!(query_without(b"a&&b", "t"), b"a&&b");
+    }
+
+    #[test]
+    fn cookies_are_read_from_all_headers() {
+        let headers: Headers = [("cookie", "a=1; sid = x"), ("cookie", "b=2;a=\"3\"")].into_iter().collect();
+        assert_eq!(cookie(&headers, "a").collect::<Vec<_>>(), [b"1", b"3"]);
+        assert_eq!(one(cookie(&headers, "sid")).unwrap(), "x");
+        assert_eq!(one(cookie(&headers, "a")), Err(Failure::Unusable));
+    }
+}

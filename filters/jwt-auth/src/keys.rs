@@ -1,0 +1,380 @@
+//! Key sets: RFC 7517, with RFC 7518, section 6 and RFC 8037, section 2.
+//!
+//! A key fixes which algorithms may use it; the token's header only selects among them (RFC 8725, section 3.1).
+
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::algorithms::{Edwards25519PublicKey, P256PublicKey, P384PublicKey, RS256PublicKey, RSAPublicKeyLike};
+use serde_json::{Map, Value};
+
+use crate::algorithm::{Algorithm, Family};
+use crate::der::{self, Curve};
+
+/// The most keys that a set may have.
+pub const MAX_KEYS: usize = 256;
+/// The most keys that a token without `kid` is tried with.
+const MAX_TRIED: usize = 8;
+/// The key that `make run` signs with. It is public; a filter that loads it says so.
+pub const DEMO_KID: &str = "demo-do-not-use";
+
+/// A key that was checked when it was loaded.
+pub struct Key {
+    /// Its name in the set.
+    pub kid: Option<Rc<str>>,
+    /// The one algorithm that it names for itself.
+    algorithm: Option<Algorithm>,
+    /// What verifies with it.
+    pub material: Material,
+    /// SubjectPublicKeyInfo for the host's verifier; empty where the host has none for it.
+    pub spki: Vec<u8>,
+}
+
+/// Key material, typed.
+#[allow(missing_docs, reason = "the names are the registered ones")]
+pub enum Material {
+    Rsa { key: superboring::pkey::PKey<superboring::pkey::Public>, bytes: usize },
+    P256(Box<p256::ecdsa::VerifyingKey>),
+    P384(Box<p384::ecdsa::VerifyingKey>),
+    P521(Box<p521::ecdsa::VerifyingKey>),
+    Ed25519(ed25519_compact::PublicKey),
+    Hmac(Rc<[u8]>),
+}
+
+/// Key material does not belong in a log.
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("kid", &self.kid).field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+/// Why a key of a set is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unusable {
+    /// Not a JWK: no `kty`, or a member of the wrong type.
+    Malformed,
+    /// A key type, curve or algorithm that nothing here uses. Not an error: sets hold keys for other uses.
+    Unsupported,
+    /// `use` or `key_ops` say that it is not for verifying signatures. Not an error either.
+    OtherUse,
+    /// It names an algorithm that its type cannot have.
+    Mismatched,
+    /// Too short, a wrong exponent, a point that is not on the curve or of small order.
+    Weak,
+    /// It contains its private part, which should be nowhere near a verifier.
+    Private,
+    /// Another key of the set has its `kid`, and an algorithm in common with it.
+    Duplicate,
+}
+
+impl Unusable {
+    /// Whether an operator who wrote this key by hand made a mistake.
+    #[must_use]
+    pub const fn is_mistake(self) -> bool {
+        !matches!(self, Unusable::Unsupported | Unusable::OtherUse)
+    }
+
+    /// What is wrong and what to write instead.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Unusable::Malformed => "not a JWK; write kty and the members that RFC 7518, section 6, asks for",
+            Unusable::Unsupported => "a key type, curve or algorithm that cannot be used here; leave it out",
+            Unusable::OtherUse => "not for verifying signatures; leave it out",
+            Unusable::Mismatched => "alg does not fit the key's type; leave alg out, or correct it",
+            Unusable::Weak => "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, HMAC as many bytes as its hash",
+            Unusable::Private => "contains its private part; remove it, and change the key",
+            Unusable::Duplicate => "another key has the same kid; give each key its own",
+        }
+    }
+}
+
+/// The keys of one source.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Rc<Key>>,
+}
+
+impl KeySet {
+    /// Loads a set; gives the keys that are not used, by position, and why.
+    ///
+    /// # Errors
+    /// If it is no set at all, holds more than [`MAX_KEYS`], or mixes secrets with public keys: a set with a public key
+    /// in it was published, and what was published is no secret.
+    pub fn load(keys: &[Map<String, Value>]) -> Result<(KeySet, Vec<(usize, Unusable)>), &'static str> {
+        if keys.len() > MAX_KEYS {
+            return Err("more than 256 keys; split the set");
+        }
+        let mut usable: Vec<(usize, Key)> = Vec::new();
+        let mut skipped = Vec::new();
+        for (at, jwk) in keys.iter().enumerate() {
+            match Key::load(jwk) {
+                Ok(key) => usable.push((at, key)),
+                Err(why) => skipped.push((at, why)),
+            }
+        }
+        let symmetric = usable.iter().filter(|(_, key)| key.is_symmetric()).count();
+        if symmetric != 0 && symmetric != usable.len() {
+            return Err("secrets and public keys in one set; give each its own provider");
+        }
+        // Neither of two keys that a token could mean is used: whoever can add a key must not replace another's.
+        let collides = |a: &Key, b: &Key| a.kid.is_some() && a.kid == b.kid && a.shares_algorithm(b);
+        let duplicates: Vec<usize> = usable
+            .iter()
+            .filter(|(at, key)| usable.iter().any(|(other, o)| other != at && collides(key, o)))
+            .map(|(at, _)| *at)
+            .collect();
+        usable.retain(|(at, _)| !duplicates.contains(at));
+        skipped.extend(duplicates.into_iter().map(|at| (at, Unusable::Duplicate)));
+        Ok((KeySet { keys: usable.into_iter().map(|(_, key)| Rc::new(key)).collect() }, skipped))
+    }
+
+    /// A set of one secret.
+    ///
+    /// # Errors
+    /// If it is shorter than the hash of the algorithms that are to use it.
+    pub fn of_secret(secret: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, &'static str> {
+        let needed = algorithms.iter().map(|a| a.hash().len()).max().unwrap_or(64);
+        if secret.len() < needed {
+            return Err("shorter than the hash; use at least 32 bytes for HS256, 48 for HS384, 64 for HS512");
+        }
+        let key = Key { kid: None, algorithm: None, material: Material::Hmac(secret.into()), spki: Vec::new() };
+        Ok(KeySet { keys: vec![Rc::new(key)] })
+    }
+
+    /// How many keys can be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none can.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Key>> {
+        self.keys.iter()
+    }
+
+    /// The keys that may have signed a token with this `kid` and `alg`. A token that names a key gets that key, or keys
+    /// without a name; a token that names none gets at most eight.
+    pub fn candidates<'a>(&'a self, kid: Option<&'a str>, algorithm: Algorithm) -> impl Iterator<Item = &'a Rc<Key>> {
+        self.keys
+            .iter()
+            .filter(move |key| key.allows(algorithm))
+            .filter(move |key| match (kid, &key.kid) {
+                (Some(wanted), Some(name)) => wanted == &**name,
+                _ => true,
+            })
+            .take(MAX_TRIED)
+    }
+}
+
+impl Key {
+    fn load(jwk: &Map<String, Value>) -> Result<Key, Unusable> {
+        let text = |name: &str| match jwk.get(name) {
+            None => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s.as_str())),
+            Some(_) => Err(Unusable::Malformed),
+        };
+        let kty = text("kty")?.ok_or(Unusable::Malformed)?;
+        if text("use")?.is_some_and(|u| u != "sig") || !may_verify(jwk.get("key_ops"))? {
+            return Err(Unusable::OtherUse);
+        }
+        let algorithm = match text("alg")? {
+            None => None,
+            Some(name) => Some(Algorithm::from_name(name).ok_or(Unusable::Unsupported)?),
+        };
+        if kty != "oct" && ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|m| jwk.contains_key(*m)) {
+            return Err(Unusable::Private);
+        }
+        let number = |name: &str| {
+            let part = text(name)?.ok_or(Unusable::Malformed)?;
+            URL_SAFE_NO_PAD.decode(part).map_err(|_| Unusable::Malformed)
+        };
+        let kid = text("kid")?.map(Rc::from);
+        let (material, spki) = match (kty, text("crv")?) {
+            ("RSA", _) => rsa(&number("n")?, &number("e")?)?,
+            ("EC", Some("P-256")) => p256(&point(&number("x")?, &number("y")?, 32)?)?,
+            ("EC", Some("P-384")) => p384(&point(&number("x")?, &number("y")?, 48)?)?,
+            ("EC", Some("P-521")) => p521(&point(&number("x")?, &number("y")?, 66)?)?,
+            ("OKP", Some("Ed25519")) => {
+                let key = Edwards25519PublicKey::from_bytes(&number("x")?).map_err(|_| Unusable::Weak)?;
+                (Material::Ed25519(*key.as_ref()), Vec::new())
+            }
+            ("oct", _) => {
+                let secret = number("k")?;
+                let needed = algorithm.map_or(32, |a| a.hash().len());
+                if secret.len() < needed {
+                    return Err(Unusable::Weak);
+                }
+                (Material::Hmac(secret.into()), Vec::new())
+            }
+            ("EC" | "OKP", None) => return Err(Unusable::Malformed),
+            _ => return Err(Unusable::Unsupported),
+        };
+        let key = Key { kid, algorithm: None, material, spki };
+        if algorithm.is_some_and(|a| !key.allows(a)) {
+            return Err(Unusable::Mismatched);
+        }
+        Ok(Key { algorithm, ..key })
+    }
+
+    /// Whether this key may verify signatures of `algorithm`.
+    #[must_use]
+    pub fn allows(&self, algorithm: Algorithm) -> bool {
+        if self.algorithm.is_some_and(|own| own != algorithm) {
+            return false;
+        }
+        match &self.material {
+            Material::Rsa { .. } => matches!(algorithm.family(), Family::RsaPkcs1 | Family::RsaPss),
+            Material::P256(_) => algorithm == Algorithm::ES256,
+            Material::P384(_) => algorithm == Algorithm::ES384,
+            Material::P521(_) => algorithm == Algorithm::ES512,
+            Material::Ed25519(_) => algorithm == Algorithm::EdDSA,
+            Material::Hmac(secret) => algorithm.family() == Family::Hmac && secret.len() >= algorithm.hash().len(),
+        }
+    }
+
+    /// Whether it is a secret.
+    #[must_use]
+    pub fn is_symmetric(&self) -> bool {
+        matches!(self.material, Material::Hmac(_))
+    }
+
+    /// Whether it is the public demo key.
+    #[must_use]
+    pub fn is_demo(&self) -> bool {
+        self.kid.as_deref() == Some(DEMO_KID)
+    }
+
+    fn shares_algorithm(&self, other: &Key) -> bool {
+        Algorithm::ALL.into_iter().any(|a| self.allows(a) && other.allows(a))
+    }
+}
+
+/// RFC 7517, section 4.3: absent, or with `verify` in it.
+fn may_verify(key_ops: Option<&Value>) -> Result<bool, Unusable> {
+    match key_ops {
+        None => Ok(true),
+        Some(Value::Array(ops)) => Ok(ops.iter().any(|op| op == "verify")),
+        Some(_) => Err(Unusable::Malformed),
+    }
+}
+
+fn rsa(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    let key = RS256PublicKey::from_components(n, e).map_err(|_| Unusable::Weak)?;
+    let inner = key.public_key().as_ref().clone();
+    let bytes = usize::try_from(inner.size()).map_err(|_| Unusable::Weak)?;
+    let key = superboring::pkey::PKey::from_rsa(inner).map_err(|_| Unusable::Weak)?;
+    Ok((Material::Rsa { key, bytes }, der::rsa_public_key(n, e)))
+}
+
+/// `04 || x || y` (SEC 1, section 2.3.3); both coordinates have the curve's full length (RFC 7518, section 6.2.1.2).
+fn point(x: &[u8], y: &[u8], length: usize) -> Result<Vec<u8>, Unusable> {
+    if x.len() == length && y.len() == length { Ok([&[4], x, y].concat()) } else { Err(Unusable::Weak) }
+}
+
+fn p256(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    let key = P256PublicKey::from_bytes(point).map_err(|_| Unusable::Weak)?;
+    Ok((Material::P256(Box::new(*key.as_ref())), der::ec_public_key(Curve::P256, point)))
+}
+
+fn p384(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    let key = P384PublicKey::from_bytes(point).map_err(|_| Unusable::Weak)?;
+    Ok((Material::P384(Box::new(*key.as_ref())), der::ec_public_key(Curve::P384, point)))
+}
+
+fn p521(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| Unusable::Weak)?;
+    Ok((Material::P521(Box::new(key)), der::ec_public_key(Curve::P521, point)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::known_answers as known;
+
+    fn load(json: &str) -> Result<(KeySet, Vec<(usize, Unusable)>), &'static str> {
+        KeySet::load(&serde_json::from_str::<Vec<Map<String, Value>>>(json).unwrap())
+    }
+
+    fn why(jwk: &str) -> Option<Unusable> {
+        load(&format!("[{jwk}]")).unwrap().1.first().map(|(_, why)| *why)
+    }
+
+    fn rsa_jwk(extra: &str) -> String {
+        format!(r#"{{"kty":"RSA","n":"{}","e":"AQAB"{extra}}}"#, known::RSA_N)
+    }
+
+    #[test]
+    fn a_key_is_bound_to_the_algorithms_of_its_type() {
+        let (set, _) = load(&format!("[{}]", rsa_jwk(""))).unwrap();
+        assert_eq!(set.candidates(None, Algorithm::RS256).count(), 1);
+        assert_eq!(set.candidates(None, Algorithm::PS512).count(), 1);
+        for other in [Algorithm::ES256, Algorithm::HS256, Algorithm::EdDSA] {
+            assert_eq!(set.candidates(None, other).count(), 0, "{other}");
+        }
+        let (set, _) = load(&format!("[{}]", rsa_jwk(r#","alg":"RS256""#))).unwrap();
+        assert_eq!(set.candidates(None, Algorithm::PS256).count(), 0);
+    }
+
+    #[test]
+    fn keys_that_cannot_or_must_not_be_used_are_told_apart() {
+        for (jwk, want) in [
+            (rsa_jwk(""), None),
+            (rsa_jwk(r#","use":"sig","key_ops":["verify"]"#), None),
+            (rsa_jwk(r#","use":"enc""#), Some(Unusable::OtherUse)),
+            (rsa_jwk(r#","key_ops":["sign"]"#), Some(Unusable::OtherUse)),
+            (rsa_jwk(r#","key_ops":"verify""#), Some(Unusable::Malformed)),
+            (rsa_jwk(r#","alg":"ES256""#), Some(Unusable::Mismatched)),
+            (rsa_jwk(r#","alg":"RSA-OAEP""#), Some(Unusable::Unsupported)),
+            (rsa_jwk(r#","alg":"none""#), Some(Unusable::Unsupported)),
+            (rsa_jwk(r#","d":"AQAB""#), Some(Unusable::Private)),
+            (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.into(), Some(Unusable::Weak)),
+            (format!(r#"{{"kty":"RSA","n":"{}","e":"AQ"}}"#, known::RSA_N), Some(Unusable::Weak)),
+            (r#"{"kty":"RSA","e":"AQAB"}"#.into(), Some(Unusable::Malformed)),
+            (r#"{"kty":"oct","k":"c2hvcnQ"}"#.into(), Some(Unusable::Weak)),
+            (r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#.into(), Some(Unusable::Weak)),
+            (r#"{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}"#.into(), Some(Unusable::Unsupported)),
+            (r#"{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#.into(), Some(Unusable::Weak)),
+            (r#"{"kty":"AKP"}"#.into(), Some(Unusable::Unsupported)),
+            (r#"{}"#.into(), Some(Unusable::Malformed)),
+            (r#"{"kty":1}"#.into(), Some(Unusable::Malformed)),
+        ] {
+            assert_eq!(why(&jwk), want, "{jwk:.90}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_name_are_both_left_out() {
+        let (set, skipped) = load(&format!("[{0},{0}]", rsa_jwk(r#","kid":"a""#))).unwrap();
+        assert!(set.is_empty());
+        assert_eq!(skipped, [(0, Unusable::Duplicate), (1, Unusable::Duplicate)]);
+        let both = format!("[{},{}]", rsa_jwk(r#","kid":"a","alg":"RS256""#), rsa_jwk(r#","kid":"a","alg":"PS256""#));
+        assert_eq!(load(&both).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn secrets_do_not_live_beside_public_keys() {
+        let secret = format!(r#"{{"kty":"oct","k":"{}"}}"#, "A".repeat(43));
+        assert!(load(&format!("[{},{secret}]", rsa_jwk(""))).is_err());
+        assert!(load(&format!("[{secret}]")).is_ok());
+        assert!(KeySet::of_secret(&[0; 32], &[Algorithm::HS256]).is_ok());
+        assert!(KeySet::of_secret(&[0; 32], &[Algorithm::HS512]).is_err());
+    }
+
+    #[test]
+    fn a_named_key_is_meant_and_nobody_else() {
+        let set = load(&format!("[{},{}]", rsa_jwk(r#","kid":"a""#), rsa_jwk(r#","kid":"b""#))).unwrap().0;
+        assert_eq!(set.candidates(Some("a"), Algorithm::RS256).count(), 1);
+        assert_eq!(set.candidates(Some("c"), Algorithm::RS256).count(), 0);
+        assert_eq!(set.candidates(None, Algorithm::RS256).count(), 2);
+        let many = (0..20).map(|i| rsa_jwk(&format!(r#","kid":"k{i}""#))).collect::<Vec<_>>().join(",");
+        assert_eq!(load(&format!("[{many}]")).unwrap().0.candidates(None, Algorithm::RS256).count(), 8);
+    }
+}

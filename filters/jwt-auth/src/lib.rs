@@ -1,0 +1,40 @@
+//! jwt-auth: who is calling?
+//!
+//! A request's way: [`filter`] finds the rule, [`credentials`] the token, [`authenticate`] checks it ([`token`], [`keys`],
+//! [`verify`], [`claims`] in this order), [`identity`] makes facts and headers of it, and [`filter`] says what becomes of
+//! the request.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`config`], [`policy`] | the configuration as written, and as meant |
+//! | [`filter`] | from request to step |
+//! | [`credentials`] | where tokens are found |
+//! | [`authenticate`] | the order of checks |
+//! | [`token`] | compact JWS, read strictly |
+//! | [`algorithm`], [`keys`], [`der`], [`verify`] | keys and signatures |
+//! | [`claims`] | dates, audiences, nested claims |
+//! | [`identity`] | facts and headers |
+//! | [`counters`] | metrics |
+
+pub mod algorithm;
+pub mod authenticate;
+pub mod claims;
+pub mod config;
+pub mod counters;
+pub mod credentials;
+pub mod der;
+pub mod filter;
+pub mod identity;
+pub mod keys;
+pub mod policy;
+pub mod token;
+pub mod verify;
+
+/// The module's entry point.
+#[cfg(all(target_arch = "wasm32", feature = "entry"))]
+mod entry {
+    #![allow(unsafe_code, missing_docs, unreachable_pub, reason = "the SDK's macro exports `_initialize`")]
+    use portcullis_common::shell::{self, proxy_wasm};
+
+    proxy_wasm::main! {{ shell::start::<crate::filter::JwtAuth>(); }}
+}

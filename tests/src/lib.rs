@@ -1,0 +1,23 @@
+//! The harness: everything that the tests, the benches and `make run` start and ask.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`paths`] | where modules, examples and peers lie |
+//! | [`envoy`] | a real Envoy on free ports, its log shown when a test fails |
+//! | [`bootstrap`] | Envoy configurations, as data |
+//! | [`examples`] | the YAML files of `envoy/`, with other ports |
+//! | [`upstream`] | a server that answers with what it received |
+//! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
+//! | [`tokens`] | keys, and tokens signed with them |
+//! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
+//! | [`schema`] | what a JSON Schema says about each field |
+
+pub mod bootstrap;
+pub mod client;
+pub mod envoy;
+pub mod examples;
+pub mod paths;
+pub mod schema;
+pub mod tokens;
+pub mod upstream;
+pub mod wasm;
