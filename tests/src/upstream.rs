@@ -5,6 +5,7 @@
 //! | any | 200 and JSON: method, path, headers (each a list), body |
 //! | `x-answer-status: 503` | that status |
 //! | `x-answer-header: NAME=VALUE` | that header too |
+//! | path `/quiet` | 200 and `ok`: for benches, which want the same answer to every request |
 //! | `x-answer-hold` | nothing, until [`Upstream::release`] |
 //! | `content-type: application/grpc` | the same message back, `grpc-status: 0` |
 //! | a gRPC method called `Watch` | the message three times, then an open stream |
@@ -106,6 +107,9 @@ async fn answer(request: Request<Incoming>, mut held: watch::Receiver<bool>) -> 
     let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
     if text("content-type").is_some_and(|t| t.starts_with("application/grpc")) {
         return Ok(grpc(body, head.uri.path().ends_with("/Watch")));
+    }
+    if head.uri.path() == "/quiet" {
+        return Ok(Response::new(full(Bytes::from_static(b"ok"))));
     }
     let mut headers = Map::new();
     for (name, value) in &head.headers {

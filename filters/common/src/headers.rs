@@ -35,6 +35,15 @@ pub struct Malformed;
 pub struct Headers {
     buffer: Vec<u8>,
     spans: Vec<Span>,
+    pseudo: Pseudo,
+}
+
+/// Where the pseudo-headers are that every filter asks for, found on the way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pseudo {
+    method: (u32, u32),
+    path: Option<(u32, u32)>,
+    authority: (u32, u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +82,42 @@ impl Headers {
             spans.push(Span { name: (data, name_end), value: (value_at, value_end) });
             data = next;
         }
-        Ok(Headers { buffer, spans })
+        let mut headers = Headers { buffer, spans, pseudo: Pseudo::default() };
+        headers.find_pseudo();
+        Ok(headers)
+    }
+
+    fn find_pseudo(&mut self) {
+        for span in &self.spans {
+            let name = cut(&self.buffer, span.name);
+            if name.first() != Some(&b':') {
+                continue;
+            }
+            match name {
+                b":method" => self.pseudo.method = span.value,
+                b":path" => self.pseudo.path = Some(span.value),
+                b":authority" => self.pseudo.authority = span.value,
+                _ => {}
+            }
+        }
+    }
+
+    /// `:method`; empty if there is none.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.slice(self.pseudo.method)
+    }
+
+    /// `:path`, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&[u8]> {
+        self.pseudo.path.map(|span| self.slice(span))
+    }
+
+    /// `:authority`; empty if there is none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        self.slice(self.pseudo.authority)
     }
 
     /// The wire form of `pairs`: for tests, fakes and the in-process host.

@@ -13,19 +13,19 @@ impl Request {
     /// The method, in the case that the client used (RFC 9110, section 9.1: methods are case-sensitive).
     #[must_use]
     pub fn method(&self) -> &[u8] {
-        self.headers.get(":method").one().unwrap_or_default()
+        self.headers.method()
     }
 
     /// The authority as sent, with its port.
     #[must_use]
     pub fn authority(&self) -> &[u8] {
-        self.headers.get(":authority").one().unwrap_or_default()
+        self.headers.authority()
     }
 
     /// Path and query as sent; `None` for a CONNECT without one.
     #[must_use]
     pub fn target(&self) -> Option<&[u8]> {
-        self.headers.get(":path").one()
+        self.headers.path()
     }
 
     /// The path as sent, without the query.

@@ -6,10 +6,10 @@
 use portcullis_common::clock::Wall;
 use portcullis_common::host::Host;
 
-use crate::claims::{self, Cause, Claims};
+use crate::claims::{self, Cause, Claims, Window};
 use crate::identity::{Identity, Unfit};
 use crate::policy::{Policy, Provider};
-use crate::token::{Malformed, Unverified};
+use crate::token::{Headers, Malformed, Unverified};
 use crate::verify::Verifier;
 
 /// The types that a token may say it is, without `application/`.
@@ -30,65 +30,66 @@ impl From<Cause> for Refused {
     }
 }
 
+/// What one token is checked with.
+pub struct Check<'a> {
+    /// The configuration.
+    pub policy: &'a Policy,
+    /// Who verifies signatures.
+    pub verifier: &'a Verifier,
+    /// Headers that were read lately.
+    pub headers: &'a mut Headers,
+    /// The time.
+    pub now: Wall,
+    /// The host, for its verifier.
+    pub host: &'a dyn Host,
+}
+
 /// Checks `token` for the first of `providers` that its issuer belongs to and that accepts it.
 ///
 /// # Errors
 /// The last provider's reason.
-pub fn authenticate(
-    policy: &Policy,
-    verifier: &Verifier,
-    providers: &[usize],
-    token: &[u8],
-    now: Wall,
-    host: &dyn Host,
-) -> Result<Identity, Refused> {
-    let token = Unverified::parse(token, policy.max_token).map_err(Refused::Malformed)?;
+pub fn authenticate(check: Check<'_>, providers: &[usize], token: &[u8]) -> Result<Identity, Refused> {
+    let mut token = Unverified::parse(token, check.policy.max_token, check.headers).map_err(Refused::Malformed)?;
     let claims = token.claims().map_err(Refused::Malformed)?;
     let issuer = claims::issuer(&claims).ok_or(Cause::Issuer)?;
-    let mut refused = Refused::from(Cause::Issuer);
+    let mut refused = Cause::Issuer;
     for position in providers {
-        let Some(provider) = policy.providers.get(*position) else { continue };
+        let Some(provider) = check.policy.providers.get(*position) else { continue };
         if !provider.issuers.iter().any(|i| **i == *issuer) {
             continue;
         }
-        match accept(policy, verifier, *position, provider, &token, &claims, now, host) {
-            Ok(identity) => return Ok(identity),
-            Err(why) => refused = why,
+        match accept(&check, provider, &token, &claims) {
+            Ok(window) => {
+                let made = Identity::new(check.policy, *position, provider, claims, window, token.payload_part);
+                return made.map_err(Refused::Unfit);
+            }
+            Err(cause) => refused = cause,
         }
     }
-    Err(refused)
+    Err(refused.into())
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call, all of it inputs of the decision")]
-fn accept(
-    policy: &Policy,
-    verifier: &Verifier,
-    position: usize,
-    provider: &Provider,
-    token: &Unverified<'_>,
-    claims: &Claims,
-    now: Wall,
-    host: &dyn Host,
-) -> Result<Identity, Refused> {
-    let algorithm = token.algorithm.filter(|a| provider.algorithms.contains(a)).ok_or(Cause::Algorithm)?;
-    let mut keys = provider.keys.candidates(token.kid.as_deref(), algorithm).peekable();
+fn accept(check: &Check<'_>, provider: &Provider, token: &Unverified<'_>, claims: &Claims) -> Result<Window, Cause> {
+    let header = &*token.header;
+    let algorithm = header.algorithm.filter(|a| provider.algorithms.contains(a)).ok_or(Cause::Algorithm)?;
+    let mut keys = provider.keys.candidates(header.kid.as_deref(), algorithm).peekable();
     if keys.peek().is_none() {
-        return Err(Cause::Key.into());
+        return Err(Cause::Key);
     }
-    if !keys.any(|key| verifier.verify(host, key, algorithm, token.signed, &token.signature)) {
-        return Err(Cause::Signature.into());
+    if !keys.any(|key| check.verifier.verify(check.host, key, algorithm, token.signed, &token.signature)) {
+        return Err(Cause::Signature);
     }
-    if !is_accepted_type(token.typ.as_deref()) {
-        return Err(Cause::Type.into());
+    if !is_accepted_type(header.typ.as_deref()) {
+        return Err(Cause::Type);
     }
-    let window = claims::window(claims, provider.timing, now)?;
-    window.check(now)?;
+    let window = claims::window(claims, provider.timing, check.now)?;
+    window.check(check.now)?;
     provider.audiences.check(claims)?;
-    if claims.contains_key("cnf") {
+    if claims.root().get("cnf").is_some() {
         // RFC 7800: the token is only good together with a proof, and none is asked for here.
-        return Err(Cause::Confirmation.into());
+        return Err(Cause::Confirmation);
     }
-    Identity::new(policy, position, provider, claims.clone(), window, token.payload_part).map_err(Refused::Unfit)
+    Ok(window)
 }
 
 /// `typ` compares without case and without `application/` (RFC 7515, section 4.1.9; RFC 8725, section 3.11).

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use portcullis_common::clock::Wall;
-use serde_json::{Map, Value};
+use portcullis_common::json::{Document, Kind, Ref};
 
-/// A payload.
-pub type Claims = Map<String, Value>;
+/// A payload: an object.
+pub type Claims = Document;
 
 /// Which check a token failed. The word goes to the operator's metric and log, never to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +107,7 @@ pub struct Timing {
 /// # Errors
 /// If one of them is no date, or the token lives too long.
 pub fn window(claims: &Claims, timing: Timing, now: Wall) -> Result<Window, Cause> {
-    let date = |name: &str| claims.get(name).map(|v| numeric_date(v).ok_or(Cause::ClaimType)).transpose();
+    let date = |name: &str| claims.root().get(name).map(|v| numeric_date(v).ok_or(Cause::ClaimType)).transpose();
     let (exp, nbf, iat) = (date("exp")?, date("nbf")?, date("iat")?);
     let skew = nanos(timing.skew);
     if exp.is_none() && (timing.require_exp || timing.max_lifetime.is_some()) {
@@ -128,13 +128,13 @@ pub fn window(claims: &Claims, timing: Timing, now: Wall) -> Result<Window, Caus
 }
 
 /// Nanoseconds of a NumericDate: a number, whole or not, that is not negative.
-fn numeric_date(value: &Value) -> Option<u64> {
-    if let Some(seconds) = value.as_u64() {
-        return Some(seconds.saturating_mul(1_000_000_000));
+fn numeric_date(value: Ref<'_>) -> Option<u64> {
+    match value.kind() {
+        Kind::Unsigned(seconds) => Some(seconds.saturating_mul(1_000_000_000)),
+        // `as` saturates: a date beyond the year 2554 is for ever.
+        Kind::Float(seconds) if seconds >= 0.0 => Some((seconds * 1e9) as u64),
+        _ => None,
     }
-    let seconds = value.as_f64().filter(|s| s.is_finite() && *s >= 0.0)?;
-    // `as` saturates: a date beyond the year 2554 is for ever.
-    Some((seconds * 1e9) as u64)
 }
 
 fn nanos(d: Duration) -> u64 {
@@ -157,17 +157,17 @@ impl Audiences {
     /// [`Cause::Audience`], or [`Cause::ClaimType`] for anything else in `aud`, also where any audience would do.
     pub fn check(&self, claims: &Claims) -> Result<(), Cause> {
         let mut named = false;
-        let mut note = |value: &Value| {
-            let Value::String(audience) = value else { return Err(Cause::ClaimType) };
+        let mut note = |value: Ref<'_>| {
+            let audience = value.text().ok_or(Cause::ClaimType)?;
             named |= match self {
                 Audiences::Any => true,
-                Audiences::OneOf(ours) => ours.iter().any(|a| **a == **audience),
+                Audiences::OneOf(ours) => ours.iter().any(|a| **a == *audience),
             };
             Ok(())
         };
-        match claims.get("aud") {
+        match claims.root().get("aud") {
             None => {}
-            Some(Value::Array(list)) => list.iter().try_for_each(&mut note)?,
+            Some(list) if list.kind() == Kind::Array => list.items().try_for_each(&mut note)?,
             Some(single) => note(single)?,
         }
         if named || *self == Audiences::Any { Ok(()) } else { Err(Cause::Audience) }
@@ -177,14 +177,14 @@ impl Audiences {
 /// `iss`, if it is text.
 #[must_use]
 pub fn issuer(claims: &Claims) -> Option<&str> {
-    claims.get("iss").and_then(Value::as_str)
+    claims.root().get("iss")?.text()
 }
 
 /// The value at a path of keys.
 #[must_use]
-pub fn at<'a>(claims: &'a Claims, keys: &[Box<str>]) -> Option<&'a Value> {
+pub fn at<'a>(claims: &'a Claims, keys: &[Box<str>]) -> Option<Ref<'a>> {
     let (first, rest) = keys.split_first()?;
-    rest.iter().try_fold(claims.get(&**first)?, |value, key| value.as_object()?.get(&**key))
+    rest.iter().try_fold(claims.root().get(first)?, |value, key| value.get(key))
 }
 
 #[cfg(test)]
@@ -195,7 +195,7 @@ mod tests {
     const NOW: Wall = Wall(1_000_000_000_000);
 
     fn claims(json: &str) -> Claims {
-        serde_json::from_str(json).unwrap()
+        Document::parse(json.as_bytes(), 99).unwrap()
     }
 
     fn judge(json: &str, timing: Timing) -> Result<(), Cause> {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn nested_claims_are_found_by_their_keys() {
         let claims = claims(r#"{"a":{"b.c":{"d":1}},"l":[1]}"#);
-        let at = |keys: &[&str]| super::at(&claims, &keys.iter().map(|k| Box::from(*k)).collect::<Vec<_>>()).cloned();
+        let at = |keys: &[&str]| super::at(&claims, &keys.iter().map(|k| Box::from(*k)).collect::<Vec<_>>()).map(Ref::to_value);
         assert_eq!(at(&["a", "b.c", "d"]), Some(1.into()));
         assert_eq!(at(&["a", "b"]), None);
         assert_eq!(at(&["l", "0"]), None);

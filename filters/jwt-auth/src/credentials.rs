@@ -1,5 +1,6 @@
 //! Where tokens are found in a request.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use portcullis_common::config::HeaderName;
@@ -32,11 +33,11 @@ pub enum Location {
 
 /// What was found in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Found<'a> {
     /// Nothing that claims to be a token.
     Nothing,
     /// One.
-    Token(Vec<u8>),
+    Token(Cow<'a, [u8]>),
     /// More than one, or one beside something that an upstream could take instead.
     Several,
 }
@@ -44,13 +45,13 @@ pub enum Found {
 impl Location {
     /// Looks for a token here.
     #[must_use]
-    pub fn find(&self, request: &Request) -> Found {
+    pub fn find<'a>(&'a self, request: &'a Request) -> Found<'a> {
         match self {
             Location::Scheme { name, scheme } => {
                 let mut values = request.headers.all(name.as_str()).map(|value| after_scheme(value, scheme));
                 match (values.next(), values.next()) {
                     (None, _) | (Some(None), None) => Found::Nothing,
-                    (Some(Some(token)), None) => Found::Token(token.to_vec()),
+                    (Some(Some(token)), None) => Found::Token(token.into()),
                     // Two values: nothing, unless one of them is for us.
                     (Some(first), Some(second)) => {
                         if first.is_some() || second.is_some() || values.any(|v| v.is_some()) {
@@ -63,10 +64,10 @@ impl Location {
             }
             Location::Header { name, prefix } => {
                 let values = request.headers.all(name.as_str());
-                one(values.map(|v| v.strip_prefix(prefix.as_bytes()).unwrap_or(v).to_vec()))
+                one(values.map(|v| v.strip_prefix(prefix.as_bytes()).unwrap_or(v).into()))
             }
-            Location::Query(name) => one(params::query(request.query(), name)),
-            Location::Cookie(name) => one(params::cookie(&request.headers, name).map(<[u8]>::to_vec)),
+            Location::Query(name) => one(params::query(request.query(), name).map(Cow::Owned)),
+            Location::Cookie(name) => one(params::cookie(&request.headers, name).map(Cow::Borrowed)),
         }
     }
 
@@ -119,7 +120,7 @@ fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     }
 }
 
-fn one(mut values: impl Iterator<Item = Vec<u8>>) -> Found {
+fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
     match (values.next(), values.next()) {
         (None, _) => Found::Nothing,
         (Some(token), None) => Found::Token(token),
@@ -135,12 +136,16 @@ mod tests {
         Location::Scheme { name: HeaderName::parse("authorization").unwrap(), scheme: "Bearer".into() }
     }
 
-    fn find(location: &Location, headers: &[(&str, &str)]) -> Found {
-        location.find(&headers.iter().copied().collect())
+    fn find(location: &Location, headers: &[(&str, &str)]) -> Found<'static> {
+        match location.find(&headers.iter().copied().collect()) {
+            Found::Nothing => Found::Nothing,
+            Found::Token(token) => Found::Token(token.into_owned().into()),
+            Found::Several => Found::Several,
+        }
     }
 
-    fn token(text: &str) -> Found {
-        Found::Token(text.as_bytes().to_vec())
+    fn token(text: &str) -> Found<'static> {
+        Found::Token(text.as_bytes().to_vec().into())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use portcullis_common::answer::Refusal;
-use portcullis_common::cache::Cache;
+use portcullis_common::cache::{Cache, KeyPart};
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
@@ -18,20 +18,22 @@ use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 
 use crate::algorithm::Algorithm;
-use crate::authenticate::{Refused, authenticate};
+use crate::authenticate::{Check, Refused, authenticate};
 use crate::claims::Cause;
 use crate::config::{RawConfig, Unmatched};
 use crate::counters::Counters;
 use crate::credentials::Found;
 use crate::identity::{Identity, Unfit};
-use crate::policy::{Policy, Require};
+use crate::policy::{Policy, Require, Rule};
+use crate::token::Headers;
 use crate::verify::Verifier;
 
 /// The filter.
 #[derive(Debug)]
 pub struct JwtAuth {
-    policy: Policy,
+    policy: Rc<Policy>,
     verifier: Verifier,
+    headers: Headers,
     cache: Cache<Rc<Identity>>,
     counters: Counters,
 }
@@ -39,12 +41,19 @@ pub struct JwtAuth {
 /// What a request may do, judged by one rule.
 type Judgement = Result<Pass, Rejection>;
 
+/// A token that verified, and the place where it was found.
+type Shown = (Rc<Identity>, usize);
+
 /// A request may pass.
 enum Pass {
     /// Nothing was asked of it.
     Unasked,
-    /// With these tokens, each found at a place; the first speaks for the request. None if a token was optional.
-    As(Vec<(Rc<Identity>, usize)>),
+    /// Without a token, where one was optional.
+    Anonymous,
+    /// With this token.
+    As(Shown),
+    /// With these tokens; the first speaks for the request.
+    AsAll(Vec<Shown>),
 }
 
 /// A request may not pass.
@@ -105,8 +114,9 @@ impl Filter for JwtAuth {
             log::info!("{name}: {algorithm} signatures are verified in {place}");
             counters.verifier(host, place);
         }
-        let cache = Cache::new(policy.cache);
-        Ok(JwtAuth { policy, verifier, cache, counters })
+        // A token ends in its signature: nobody can make two that end alike.
+        let cache = Cache::new(policy.cache, KeyPart::End);
+        Ok(JwtAuth { policy: Rc::new(policy), verifier, headers: Headers::default(), cache, counters })
     }
 
     fn plugin(&self) -> &Plugin {
@@ -117,144 +127,110 @@ impl Filter for JwtAuth {
         if !self.policy.enabled {
             return Step::Allow(Edits::default());
         }
-        let (rule, judgement) = self.judge(request, now, host);
-        let name = self.policy.rule_name(rule);
+        let policy = Rc::clone(&self.policy);
+        let (rule, judgement) = self.judge(&policy, request, now, host);
         match judgement {
-            Ok(pass) => {
-                let edits = self.pass(pass, request, name, rule, host);
-                Step::Allow(edits)
-            }
-            Err(rejection) => self.refuse(rejection, request, name, rule, host),
+            Ok(pass) => Step::Allow(self.pass(&policy, pass, request, rule, host)),
+            Err(rejection) => self.refuse(&policy, rejection, request, rule, host),
         }
     }
 }
 
 impl JwtAuth {
-    fn judge(&mut self, request: &Request, now: &Now, host: &dyn Host) -> (Option<usize>, Judgement) {
-        let rule = match self.find_rule(request) {
+    fn judge(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+    ) -> (Option<usize>, Judgement) {
+        let rule = match find_rule(policy, request) {
             Ok(rule) => rule,
             Err(reason) => return (None, Err(reason.into())),
         };
-        let Some(require) = rule.and_then(|n| self.policy.rules.get(n)).map(|r| r.require.clone()) else {
-            return match self.policy.unmatched {
+        let Some(Rule { require, .. }) = rule.and_then(|n| policy.rules.get(n)) else {
+            return match policy.unmatched {
                 Unmatched::Allow => (None, Ok(Pass::Unasked)),
                 Unmatched::Deny => (None, Err(Reason::Unmatched.into())),
             };
         };
+        let mut asked = Asked { policy, request, now, host };
         let judgement = match require {
             Require::None => Ok(Pass::Unasked),
-            Require::Any(providers) => match self.any(&providers, request, now, host) {
-                Ok(None) => Err(Reason::TokenMissing.into()),
-                Ok(Some(found)) => Ok(Pass::As(vec![found])),
-                Err(rejection) => Err(rejection),
-            },
-            Require::Optional(providers) => {
-                self.any(&providers, request, now, host).map(|found| Pass::As(found.into_iter().collect()))
+            Require::Any(providers) => {
+                self.any(&mut asked, providers).and_then(|shown| shown.map(Pass::As).ok_or(Reason::TokenMissing.into()))
             }
-            Require::All(providers) => self.all(&providers, request, now, host).map(Pass::As),
+            Require::Optional(providers) => {
+                self.any(&mut asked, providers).map(|shown| shown.map_or(Pass::Anonymous, Pass::As))
+            }
+            Require::All(providers) => self.all(&mut asked, providers).map(Pass::AsAll),
         };
         (rule, judgement)
     }
 
-    fn find_rule(&self, request: &Request) -> Result<Option<usize>, Reason> {
-        let matches = &self.policy.matches;
-        if matches.ask_for_host() && request.authority().contains(&b'@') {
-            return Err(Reason::AmbiguousHost);
-        }
-        if matches.headers().iter().any(|name| request.headers.get(name.as_str()) == Lookup::Many) {
-            return Err(Reason::AmbiguousHeader);
-        }
-        let path = request.path().map(|path| NormalPath::new(path, self.policy.encoded_slash));
-        let path = path.transpose().map_err(|_| Reason::AmbiguousPath)?;
-        let path = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
-        let (authority, method, headers) = (request.authority(), request.method(), &request.headers);
-        Ok(matches.first(Subject { authority, method, path, headers }))
-    }
-
     /// The one token of any of these providers, if there is one.
-    fn any(
-        &mut self,
-        providers: &[usize],
-        request: &Request,
-        now: &Now,
-        host: &dyn Host,
-    ) -> Result<Option<(Rc<Identity>, usize)>, Rejection> {
+    fn any(&mut self, asked: &mut Asked<'_>, providers: &[usize]) -> Result<Option<Shown>, Rejection> {
+        let takes = |provider: &usize, place: usize| {
+            asked.policy.providers.get(*provider).is_some_and(|p| p.locations.contains(&place))
+        };
         let mut found = None;
-        for (place, location) in self.policy.locations.iter().enumerate() {
-            let used = |p: &usize| self.policy.providers.get(*p).is_some_and(|p| p.locations.contains(&place));
-            if !providers.iter().any(used) {
+        for (place, location) in asked.policy.locations.iter().enumerate() {
+            if !providers.iter().any(|p| takes(p, place)) {
                 continue;
             }
-            match location.find(request) {
+            match location.find(asked.request) {
                 Found::Nothing => {}
                 Found::Token(token) if found.is_none() => found = Some((token, place)),
                 Found::Token(_) | Found::Several => return Err(Reason::TokenAmbiguous.into()),
             }
         }
         let Some((token, place)) = found else { return Ok(None) };
-        let here = |p: &&usize| self.policy.providers.get(**p).is_some_and(|p| p.locations.contains(&place));
-        let providers: Vec<usize> = providers.iter().filter(here).copied().collect();
-        Ok(Some((self.identify(&providers, &token, now, host)?, place)))
-    }
-
-    /// One token of each of these providers.
-    fn all(
-        &mut self,
-        providers: &[usize],
-        request: &Request,
-        now: &Now,
-        host: &dyn Host,
-    ) -> Result<Vec<(Rc<Identity>, usize)>, Rejection> {
-        let mut identities = Vec::new();
-        for provider in providers {
-            let found = self.any(&[*provider], request, now, host)?;
-            identities.push(found.ok_or(Reason::TokenMissing)?);
-        }
-        Ok(identities)
-    }
-
-    /// The identity behind a token, remembered or found out.
-    fn identify(
-        &mut self,
-        providers: &[usize],
-        token: &[u8],
-        now: &Now,
-        host: &dyn Host,
-    ) -> Result<Rc<Identity>, Rejection> {
-        if let Some(known) = self.cache.get(token)
-            && providers.contains(&known.provider)
-        {
-            let known = Rc::clone(known);
-            return match known.window.check(now.wall()) {
-                Ok(()) => Ok(known),
+        let known = self.cache.get(&token).filter(|known| providers.contains(&known.provider) && takes(&known.provider, place));
+        if let Some(known) = known.map(Rc::clone) {
+            return match known.window.check(asked.now.wall()) {
+                Ok(()) => Ok(Some((known, place))),
                 Err(cause) => {
-                    self.cache.remove(token);
+                    self.cache.remove(&token);
                     Err(cause.into())
                 }
             };
         }
+        let here: Vec<usize> = providers.iter().filter(|p| takes(p, place)).copied().collect();
+        Ok(Some((self.check(asked, &here, &token)?, place)))
+    }
+
+    /// One token of each of these providers.
+    fn all(&mut self, asked: &mut Asked<'_>, providers: &[usize]) -> Result<Vec<Shown>, Rejection> {
+        let one = |provider| self.any(asked, std::slice::from_ref(provider))?.ok_or(Reason::TokenMissing.into());
+        providers.iter().map(one).collect()
+    }
+
+    /// The identity behind a token that is not remembered.
+    fn check(&mut self, asked: &Asked<'_>, providers: &[usize], token: &[u8]) -> Result<Rc<Identity>, Rejection> {
+        let Asked { policy, now, host, .. } = *asked;
         self.counters.verified(host);
-        let identity = authenticate(&self.policy, &self.verifier, providers, token, now.wall(), host)?;
-        let identity = Rc::new(identity);
+        let check = Check { policy, verifier: &self.verifier, headers: &mut self.headers, now: now.wall(), host };
+        let identity = Rc::new(authenticate(check, providers, token)?);
         self.cache.insert(token, Rc::clone(&identity), identity.bytes());
         Ok(identity)
     }
 
-    fn pass(&mut self, pass: Pass, request: &Request, name: Rc<str>, rule: Option<usize>, host: &dyn Host) -> Edits {
-        let (verdict, identities) = match pass {
-            Pass::Unasked => (Verdict::skip(name), Vec::new()),
-            Pass::As(identities) => (Verdict::allow(name), identities),
-        };
+    fn pass(&mut self, policy: &Policy, pass: Pass, request: &Request, rule: Option<usize>, host: &dyn Host) -> Edits {
+        let name = policy.rule_name(rule);
+        let verdict = if matches!(pass, Pass::Unasked) { Verdict::skip(name) } else { Verdict::allow(name) };
         self.counters.decision(host, rule, &verdict.rule, verdict.outcome, None);
         let mut edits = Edits::verdict(verdict);
-        for (n, (identity, place)) in identities.into_iter().enumerate() {
-            if n == 0 {
-                edits.facts.clone_from(&identity.facts);
+        match pass {
+            Pass::Unasked | Pass::Anonymous => {}
+            Pass::As(shown) => {
+                edits.facts.clone_from(&shown.0.facts);
+                hand_on(policy, &shown, request, &mut edits);
             }
-            edits.headers.extend(identity.headers.iter().cloned());
-            let forwarded = self.policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
-            if !forwarded && let Some(location) = self.policy.locations.get(place) {
-                edits.headers.push(location.removal(request));
+            Pass::AsAll(all) => {
+                if let Some((first, _)) = all.first() {
+                    edits.facts.clone_from(&first.facts);
+                }
+                all.iter().for_each(|shown| hand_on(policy, shown, request, &mut edits));
             }
         }
         edits
@@ -262,51 +238,85 @@ impl JwtAuth {
 
     fn refuse(
         &mut self,
+        policy: &Policy,
         Rejection { reason, cause }: Rejection,
         request: &Request,
-        name: Rc<str>,
         rule: Option<usize>,
         host: &dyn Host,
     ) -> Step<()> {
-        let mode = rule.and_then(|n| self.policy.rules.get(n)).map_or(self.policy.mode, |r| r.mode);
+        let name = policy.rule_name(rule);
+        let mode = rule.and_then(|n| policy.rules.get(n)).map_or(policy.mode, |r| r.mode);
         let outcome = if mode == Mode::Shadow { Outcome::ShadowDeny } else { Outcome::Deny };
         if let Some(cause) = cause {
             self.counters.failure(host, cause);
         }
         self.counters.decision(host, rule, &name, outcome, Some(reason));
-        log::debug!("{}: {name}: {} {} {}", self.policy.plugin.name, outcome.word(), reason.word(), cause.unwrap_or(""));
+        log::debug!("{}: {name}: {} {} {}", policy.plugin.name, outcome.word(), reason.word(), cause.unwrap_or(""));
         if mode == Mode::Shadow {
             return Step::Allow(Edits::verdict(Verdict { outcome, reason: Some(reason), rule: name }));
         }
         let mut refusal = Refusal::new(reason);
-        for challenge in self.challenges(reason, rule) {
+        for challenge in challenges(policy, reason, rule) {
             refusal = refusal.header("www-authenticate", &challenge);
         }
         Step::Reply(refusal.reply(request.protocol(), Some(name)))
     }
+}
 
-    /// The challenges of RFC 6750, section 3: one for each scheme that the rule's providers take. Without a credential there
-    /// is no error code (section 3.1).
-    fn challenges(&self, reason: Reason, rule: Option<usize>) -> Vec<String> {
-        let error = match reason {
-            Reason::TokenMissing => None,
-            Reason::TokenAmbiguous => Some("invalid_request"),
-            Reason::TokenMalformed | Reason::TokenInvalid => Some("invalid_token"),
-            Reason::ScopeInsufficient | Reason::ClaimsInsufficient => Some("insufficient_scope"),
-            _ => return Vec::new(),
-        };
-        let providers = match rule.and_then(|n| self.policy.rules.get(n)).map(|r| &r.require) {
-            Some(Require::Any(p) | Require::All(p) | Require::Optional(p)) => p.as_slice(),
-            Some(Require::None) | None => &[],
-        };
-        let mut schemes: Vec<&str> = Vec::new();
-        let locations = providers.iter().filter_map(|p| self.policy.providers.get(*p)).flat_map(|p| &p.locations);
-        for location in locations.filter_map(|l| self.policy.locations.get(*l)) {
-            if !schemes.contains(&location.scheme()) {
-                schemes.push(location.scheme());
-            }
-        }
-        let error = error.map_or_else(String::new, |code| format!(", error=\"{code}\""));
-        schemes.into_iter().map(|scheme| format!("{scheme} realm=\"{}\"{error}", self.policy.realm)).collect()
+/// What is asked about one request.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    policy: &'a Policy,
+    request: &'a Request,
+    now: &'a Now,
+    host: &'a dyn Host,
+}
+
+fn find_rule(policy: &Policy, request: &Request) -> Result<Option<usize>, Reason> {
+    let matches = &policy.matches;
+    if matches.ask_for_host() && request.authority().contains(&b'@') {
+        return Err(Reason::AmbiguousHost);
     }
+    if matches.headers().iter().any(|name| request.headers.get(name.as_str()) == Lookup::Many) {
+        return Err(Reason::AmbiguousHeader);
+    }
+    let path = request.path().map(|path| NormalPath::new(path, policy.encoded_slash));
+    let path = path.transpose().map_err(|_| Reason::AmbiguousPath)?;
+    let path = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
+    let (authority, method, headers) = (request.authority(), request.method(), &request.headers);
+    Ok(matches.first(Subject { authority, method, path, headers }))
+}
+
+/// The headers of an identity, and its token's removal.
+fn hand_on(policy: &Policy, (identity, place): &Shown, request: &Request, edits: &mut Edits) {
+    edits.headers.extend_from_slice(&identity.headers);
+    let forwarded = policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
+    if !forwarded && let Some(location) = policy.locations.get(*place) {
+        edits.headers.push(location.removal(request));
+    }
+}
+
+/// The challenges of RFC 6750, section 3: one for each scheme that the rule's providers take. Without a credential there is no
+/// error code (section 3.1).
+fn challenges(policy: &Policy, reason: Reason, rule: Option<usize>) -> Vec<String> {
+    let error = match reason {
+        Reason::TokenMissing => None,
+        Reason::TokenAmbiguous => Some("invalid_request"),
+        Reason::TokenMalformed | Reason::TokenInvalid => Some("invalid_token"),
+        Reason::ScopeInsufficient | Reason::ClaimsInsufficient => Some("insufficient_scope"),
+        _ => return Vec::new(),
+    };
+    let providers = match rule.and_then(|n| policy.rules.get(n)).map(|r| &r.require) {
+        Some(Require::Any(p) | Require::All(p) | Require::Optional(p)) => p.as_slice(),
+        Some(Require::None) | None => &[],
+    };
+    let mut schemes: Vec<&str> = Vec::new();
+    let locations = providers.iter().filter_map(|p| policy.providers.get(*p)).flat_map(|p| &p.locations);
+    for location in locations.filter_map(|l| policy.locations.get(*l)) {
+        if !schemes.contains(&location.scheme()) {
+            schemes.push(location.scheme());
+        }
+    }
+    let error = error.map_or_else(String::new, |code| format!(", error=\"{code}\""));
+    schemes.into_iter().map(|scheme| format!("{scheme} realm=\"{}\"{error}", policy.realm)).collect()
 }

@@ -7,7 +7,6 @@ use portcullis_common::facts::PropertyKey;
 use portcullis_common::values::context::scalar;
 use portcullis_common::values::source::Source;
 use portcullis_common::values::{Failure, params};
-use serde_json::Value;
 
 use crate::claims::{self, Cause, Claims, Window};
 use crate::policy::{Policy, Provider};
@@ -82,22 +81,8 @@ impl Identity {
             HeaderEdit::Set(_, v) | HeaderEdit::Add(_, v) => v.len().saturating_add(48),
             HeaderEdit::Remove(_) => 48,
         });
-        let claims = self.claims.iter().map(|(k, v)| k.len().saturating_add(weight(v)));
-        facts.chain(headers).chain(claims).fold(256, usize::saturating_add)
+        facts.chain(headers).fold(self.claims.bytes().saturating_add(256), usize::saturating_add)
     }
-}
-
-/// About how many bytes a JSON value takes in memory.
-fn weight(value: &Value) -> usize {
-    let below = match value {
-        Value::String(s) => s.len(),
-        Value::Array(items) => items.iter().map(weight).fold(0, usize::saturating_add),
-        Value::Object(map) => {
-            map.iter().map(|(k, v)| k.len().saturating_add(weight(v))).fold(0, usize::saturating_add)
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    };
-    below.saturating_add(64)
 }
 
 fn value(claims: &Claims, source: &Source, subject: Option<&str>) -> Result<String, Failure> {
@@ -115,7 +100,7 @@ fn fact(claims: &Claims, source: &Source) -> Option<Vec<u8>> {
         Source::Issuer => claims::issuer(claims).map(|i| i.as_bytes().to_vec()),
         Source::Claim(keys) => {
             let value = claims::at(claims, keys).filter(|v| !v.is_null())?;
-            serde_json::to_vec(value).ok()
+            Some(value.to_json().into_bytes())
         }
         _ => None,
     }

@@ -179,7 +179,8 @@ impl Policy {
     /// The name of a rule; `None` stands for requests that no rule matches.
     #[must_use]
     pub fn rule_name(&self, rule: Option<usize>) -> Rc<str> {
-        rule.and_then(|n| self.rules.get(n)).map_or_else(|| facts::UNMATCHED.into(), |rule| Rc::clone(&rule.name))
+        let rule = rule.and_then(|n| self.rules.get(n));
+        rule.map_or_else(|| facts::UNMATCHED.into(), |rule| Rc::clone(&rule.name))
     }
 }
 

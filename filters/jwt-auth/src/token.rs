@@ -1,9 +1,12 @@
 //! The compact serialization of a JWS (RFC 7515, section 7.1), read strictly: what two programs could read differently
 //! is refused before any key is looked at.
 
-use base64::Engine;
+use std::rc::Rc;
+
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_common::json;
+use base64::{DecodeError, Engine};
+use portcullis_common::cache::same;
+use portcullis_common::json::{self, Document, Kind};
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -56,20 +59,61 @@ impl Malformed {
     }
 }
 
+/// What a header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The algorithm that it names; `None` if it is none of ours.
+    pub algorithm: Option<Algorithm>,
+    /// The key that it names.
+    pub kid: Option<String>,
+    /// The media type that it names.
+    pub typ: Option<String>,
+}
+
+/// Headers that were read lately. All tokens of one key have the same; it is compared to the byte.
+#[derive(Debug, Default)]
+pub struct Headers {
+    known: Vec<(Box<[u8]>, Rc<Header>)>,
+    next: usize,
+}
+
+impl Headers {
+    /// How many are remembered.
+    const KEPT: usize = 16;
+    /// The longest that is remembered.
+    const LONGEST: usize = 512;
+
+    fn read(&mut self, part: &str) -> Result<Rc<Header>, Malformed> {
+        if let Some((_, known)) = self.known.iter().find(|(bytes, _)| same(bytes, part.as_bytes())) {
+            return Ok(Rc::clone(known));
+        }
+        if part.len() > MAX_HEADER.saturating_mul(4) / 3 {
+            return Err(Malformed::TooLong);
+        }
+        let header = json::object(&decode(part)?, MAX_VALUES).map_err(|_| Malformed::Header)?;
+        let header = Rc::new(Header::new(&header)?);
+        if part.len() <= Self::LONGEST {
+            let entry = (part.as_bytes().into(), Rc::clone(&header));
+            match self.known.get_mut(self.next) {
+                Some(oldest) => *oldest = entry,
+                None => self.known.push(entry),
+            }
+            self.next = self.next.saturating_add(1) % Self::KEPT;
+        }
+        Ok(header)
+    }
+}
+
 /// A token that was read and not yet believed.
 #[derive(Clone, Debug)]
 pub struct Unverified<'a> {
-    /// The algorithm that the header names; `None` if it is none of ours.
-    pub algorithm: Option<Algorithm>,
-    /// The key that the header names.
-    pub kid: Option<String>,
-    /// The media type that the header names.
-    pub typ: Option<String>,
+    /// What its header says.
+    pub header: Rc<Header>,
     /// What is signed: header and payload as they came, with the dot.
     pub signed: &'a [u8],
     /// The payload as it came.
     pub payload_part: &'a [u8],
-    /// The decoded payload.
+    /// The decoded payload, until [`Unverified::claims`] takes it.
     pub payload: Vec<u8>,
     /// The decoded signature.
     pub signature: Vec<u8>,
@@ -80,37 +124,32 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub fn parse(token: &'a [u8], max: usize) -> Result<Unverified<'a>, Malformed> {
+    pub fn parse(token: &'a [u8], max: usize, headers: &mut Headers) -> Result<Unverified<'a>, Malformed> {
         if token.len() > max {
             return Err(Malformed::TooLong);
         }
         if token.first() == Some(&b'{') {
             return Err(Malformed::JsonSerialization);
         }
-        if !token.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-            return Err(Malformed::Shape);
-        }
-        let parts: Vec<&[u8]> = token.splitn(7, |&b| b == b'.').collect();
-        let (header, payload_part, signature) = match *parts.as_slice() {
-            [header, payload, signature] => (header, payload, signature),
-            [_, _, _, _, _] => return Err(Malformed::Encrypted),
+        let token = std::str::from_utf8(token).map_err(|_| Malformed::Shape)?;
+        let mut parts = token.splitn(7, '.');
+        let (header, payload_part, signature) = match (parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(payload), Some(signature)) => (header, payload, signature),
             _ => return Err(Malformed::Shape),
         };
+        match parts.count() {
+            0 => {}
+            2 => return Err(Malformed::Encrypted),
+            _ => return Err(Malformed::Shape),
+        }
         if header.is_empty() || payload_part.is_empty() || signature.is_empty() {
             return Err(Malformed::Shape);
         }
-        if header.len() > MAX_HEADER.saturating_mul(4) / 3 {
-            return Err(Malformed::TooLong);
-        }
-        let header = json::object(&decode(header)?, MAX_VALUES).map_err(|_| Malformed::Header)?;
         let signed_length = token.len().saturating_sub(signature.len()).saturating_sub(1);
-        let (algorithm, kid, typ) = read_header(&header)?;
         Ok(Unverified {
-            algorithm,
-            kid,
-            typ,
-            signed: token.get(..signed_length).unwrap_or_default(),
-            payload_part,
+            header: headers.read(header)?,
+            signed: token.as_bytes().get(..signed_length).unwrap_or_default(),
+            payload_part: payload_part.as_bytes(),
             payload: decode(payload_part)?,
             signature: decode(signature)?,
         })
@@ -120,34 +159,41 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// If the payload is no strict JSON object.
-    pub fn claims(&self) -> Result<Map<String, Value>, Malformed> {
-        json::object(&self.payload, MAX_VALUES).map_err(|_| Malformed::Payload)
+    pub fn claims(&mut self) -> Result<Document, Malformed> {
+        let payload = std::mem::take(&mut self.payload);
+        let claims = Document::parse(payload, MAX_VALUES).map_err(|_| Malformed::Payload)?;
+        if claims.root().kind() == Kind::Object { Ok(claims) } else { Err(Malformed::Payload) }
     }
 }
 
-/// `alg`, `kid` and `typ`. `jku`, `x5u`, `jwk` and `x5c` are not even looked at: a key that the token brings along proves
-/// nothing (RFC 8725, section 3.10).
-fn read_header(header: &Map<String, Value>) -> Result<(Option<Algorithm>, Option<String>, Option<String>), Malformed> {
-    if header.contains_key("crit") {
-        return Err(Malformed::Critical);
+impl Header {
+    /// `alg`, `kid` and `typ`. `jku`, `x5u`, `jwk` and `x5c` are not even looked at: a key that the token brings along proves
+    /// nothing (RFC 8725, section 3.10).
+    fn new(header: &Map<String, Value>) -> Result<Header, Malformed> {
+        if header.contains_key("crit") {
+            return Err(Malformed::Critical);
+        }
+        if header.contains_key("b64") {
+            return Err(Malformed::Unencoded);
+        }
+        if header.contains_key("enc") || header.contains_key("zip") {
+            return Err(Malformed::Encrypted);
+        }
+        let text = |name: &str| match header.get(name) {
+            None => Ok(None),
+            Some(Value::String(s)) if s.len() <= MAX_KID => Ok(Some(s.clone())),
+            Some(_) => Err(Malformed::Header),
+        };
+        let algorithm = text("alg")?.ok_or(Malformed::Header)?;
+        Ok(Header { algorithm: Algorithm::from_name(&algorithm), kid: text("kid")?, typ: text("typ")? })
     }
-    if header.contains_key("b64") {
-        return Err(Malformed::Unencoded);
-    }
-    if header.contains_key("enc") || header.contains_key("zip") {
-        return Err(Malformed::Encrypted);
-    }
-    let text = |name: &str| match header.get(name) {
-        None => Ok(None),
-        Some(Value::String(s)) if s.len() <= MAX_KID => Ok(Some(s.clone())),
-        Some(_) => Err(Malformed::Header),
-    };
-    let algorithm = text("alg")?.ok_or(Malformed::Header)?;
-    Ok((Algorithm::from_name(&algorithm), text("kid")?, text("typ")?))
 }
 
-fn decode(part: &[u8]) -> Result<Vec<u8>, Malformed> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed::Encoding)
+fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|error| match error {
+        DecodeError::InvalidByte(..) => Malformed::Shape,
+        _ => Malformed::Encoding,
+    })
 }
 
 #[cfg(test)]
@@ -162,7 +208,7 @@ mod tests {
     }
 
     fn parse(token: &str) -> Result<Unverified<'_>, Malformed> {
-        Unverified::parse(token.as_bytes(), MAX)
+        Unverified::parse(token.as_bytes(), MAX, &mut Headers::default())
     }
 
     fn with_header(header: &str) -> Result<(), Malformed> {
@@ -172,12 +218,12 @@ mod tests {
     #[test]
     fn a_compact_jws_has_three_parts_and_its_signed_bytes_are_untouched() {
         let token = format!("{}.{}.c2ln", b64(r#"{"alg":"ES256","kid":"k","typ":"JWT"}"#), b64(r#"{"a":1}"#));
-        let read = parse(&token).unwrap();
-        assert_eq!(read.algorithm, Some(Algorithm::ES256));
-        assert_eq!((read.kid.as_deref(), read.typ.as_deref()), (Some("k"), Some("JWT")));
+        let mut read = parse(&token).unwrap();
+        assert_eq!(read.header.algorithm, Some(Algorithm::ES256));
+        assert_eq!((read.header.kid.as_deref(), read.header.typ.as_deref()), (Some("k"), Some("JWT")));
         assert_eq!(read.signed, token.rsplit_once('.').unwrap().0.as_bytes());
         assert_eq!(read.signature, b"sig");
-        assert_eq!(read.claims().unwrap()["a"], 1);
+        assert_eq!(read.claims().unwrap().root().to_json(), r#"{"a":1}"#);
     }
 
     #[test]
@@ -223,13 +269,29 @@ mod tests {
             assert_eq!(with_header(header), Err(want), "{header:.60}");
         }
         assert_eq!(with_header(r#"{"alg":"none"}"#), Ok(()), "readable, and no key is for it");
-        assert_eq!(parse(&format!("{}.e30.c2ln", b64(r#"{"alg":"none"}"#))).unwrap().algorithm, None);
+        assert_eq!(parse(&format!("{}.e30.c2ln", b64(r#"{"alg":"none"}"#))).unwrap().header.algorithm, None);
+    }
+
+    #[test]
+    fn a_remembered_header_is_compared_to_the_byte() {
+        let mut headers = Headers::default();
+        let mut read = |header: &str| {
+            let token = format!("{}.e30.c2ln", b64(header));
+            Unverified::parse(token.as_bytes(), MAX, &mut headers).map(|t| t.header.kid.clone())
+        };
+        for n in 0..100 {
+            let header = format!(r#"{{"alg":"ES256","kid":"k{n}"}}"#);
+            assert_eq!(read(&header), Ok(Some(format!("k{n}"))));
+            assert_eq!(read(&header), Ok(Some(format!("k{n}"))));
+            assert_eq!(read(r#"{"alg":"ES256","crit":["x"]}"#), Err(Malformed::Critical), "refusals are not remembered");
+        }
+        assert!(headers.known.len() <= Headers::KEPT);
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
-            let _ = Unverified::parse(&bytes, MAX).map(|t| t.claims());
+            let _ = Unverified::parse(&bytes, MAX, &mut Headers::default()).map(|mut t| t.claims().map(drop));
         }
 
         #[test]
@@ -239,7 +301,7 @@ mod tests {
             let at = flip % other.len();
             other[at] ^= 1 << bit;
             let read = parse(&token).unwrap();
-            if let Ok(changed) = Unverified::parse(&other, MAX) {
+            if let Ok(changed) = Unverified::parse(&other, MAX, &mut Headers::default()) {
                 prop_assert!(changed.signed != read.signed || changed.signature != read.signature);
             }
         }

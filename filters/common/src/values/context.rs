@@ -3,10 +3,11 @@
 use super::address;
 use super::params;
 use super::source::Source;
-use super::{Failure, MAX_VALUE};
+use super::Failure;
 use crate::facts::{self, PropertyKey};
 use crate::headers::Lookup;
 use crate::host::Host;
+use crate::json::{Document, Kind, Ref};
 use crate::matching::conditions::host_of;
 use crate::matching::path::NormalPath;
 use crate::matching::pattern::Pattern;
@@ -60,7 +61,7 @@ impl Reader {
             },
             Source::Claim(_) => {
                 let json = property().ok_or(Failure::Absent)?;
-                scalar(&serde_json::from_slice(&json).map_err(|_| Failure::Unusable)?)
+                scalar(Document::parse(json, 1).map_err(|_| Failure::Unusable)?.root())
             }
             Source::Subject | Source::Issuer => params::text(&property().ok_or(Failure::Absent)?),
             Source::ClientIp(prefix) => {
@@ -96,20 +97,16 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// [`Failure::Unusable`] for arrays, objects and numbers with a fraction.
-pub fn scalar(value: &serde_json::Value) -> Result<String, Failure> {
-    use serde_json::Value;
-    match value {
-        Value::Null => Err(Failure::Absent),
-        Value::Bool(b) => Ok(b.to_string()),
-        Value::Number(n) if n.is_u64() || n.is_i64() => Ok(n.to_string()),
-        Value::Number(n) => {
-            let n = n.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0);
-            n.map(|n| format!("{n:.0}")).ok_or(Failure::Unusable)
-        }
-        Value::String(s) if s.is_empty() || s.len() > MAX_VALUE => Err(Failure::Unusable),
-        Value::String(s) if s.chars().any(char::is_control) => Err(Failure::Unusable),
-        Value::String(s) => Ok(s.clone()),
-        Value::Array(_) | Value::Object(_) => Err(Failure::Unusable),
+pub fn scalar(value: Ref<'_>) -> Result<String, Failure> {
+    match value.kind() {
+        Kind::Null => Err(Failure::Absent),
+        Kind::Bool(b) => Ok(if b { "true" } else { "false" }.to_owned()),
+        Kind::Unsigned(n) => Ok(n.to_string()),
+        Kind::Signed(n) => Ok(n.to_string()),
+        // 2^53: beyond it a double no longer tells neighbours apart.
+        Kind::Float(n) if n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0 => Ok((n as i64).to_string()),
+        Kind::Text(s) => params::text(s.as_bytes()),
+        Kind::Float(_) | Kind::Array | Kind::Object => Err(Failure::Unusable),
     }
 }
 
@@ -184,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_one_value_or_none() {
-        let scalar = |json: &str| super::scalar(&serde_json::from_str(json).unwrap());
+        let scalar = |json: &str| super::scalar(Document::parse(json.as_bytes(), 9).unwrap().root());
         assert_eq!(scalar("2.0").unwrap(), "2");
         assert_eq!(scalar("-3").unwrap(), "-3");
         assert_eq!(scalar("true").unwrap(), "true");

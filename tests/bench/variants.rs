@@ -1,0 +1,164 @@
+//! What is compared with what.
+
+use std::sync::Arc;
+
+use portcullis_tests::bootstrap::{Listener, Plugin};
+use portcullis_tests::tokens::{self, Signer};
+use serde_json::{Value, json};
+
+use crate::load::Requests;
+
+/// Getters in each request of the variant that prices them.
+pub(crate) const GETTERS: u32 = 100;
+/// More tokens than any cache here holds.
+const NEW_TOKENS: usize = 6_000;
+
+/// One listener and what it is sent.
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    /// The variant without filters that is sent the same.
+    pub(crate) base: &'static str,
+    pub(crate) listener: Listener,
+    pub(crate) requests: Requests,
+    /// A series, and how much each request must have added to it: proof that the variant does what it says.
+    pub(crate) expects: Option<(String, f64)>,
+}
+
+/// `name` may add at most `at_most` times what `of` adds, plus `plus_g` getters.
+pub(crate) struct Bar {
+    pub(crate) name: &'static str,
+    pub(crate) at_most: f64,
+    pub(crate) of: &'static str,
+    pub(crate) plus_g: f64,
+}
+
+/// What the filters promise.
+pub(crate) fn bars() -> Vec<Bar> {
+    vec![
+        Bar { name: "jwt-auth, repeated", at_most: 0.7, of: "jwt_authn, cache, repeated", plus_g: 0.0 },
+        Bar { name: "jwt-auth, always new", at_most: 0.9, of: "jwt_authn, no cache, always new", plus_g: 0.0 },
+    ]
+}
+
+/// All variants, or those whose name contains one of `only`, besides what the report needs.
+///
+/// `jwt_authn` and `jwt-auth` do the same in each pair: check RS256, issuer, audience and times, remove the token, hand the
+/// subject on in a header, and the identity to the filters behind (dynamic metadata there, facts here). The token is one
+/// with roles and groups, as identity providers issue them to companies; `short` is one with five claims, and there the
+/// identity is not handed on.
+pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
+    let signer = Signer::rsa("bench");
+    let usual = Arc::new(vec![signer.token("RS256", &usual_claims(0))]);
+    let new = Arc::new((0..NEW_TOKENS).map(|n| signer.token("RS256", &usual_claims(n))).collect::<Vec<_>>());
+    let short = Arc::new(vec![signer.token("RS256", &tokens::claims())]);
+    let with = |name: &'static str, base: &'static str, filter: Option<Value>, tokens: &Arc<Vec<String>>| Variant {
+        name,
+        base,
+        listener: filter.into_iter().fold(Listener::new(name), Listener::filter),
+        requests: Requests { path: "/quiet", tokens: Arc::clone(tokens) },
+        expects: None,
+    };
+    let empty = |module: &str, name: &str, config: &str| Some(Plugin::new(module, json!(config)).called(name).filter());
+    let ours = |name: &str, hand_on: bool| Some(Plugin::new("jwt-auth", jwt_auth(name, &signer, hand_on)).filter());
+    let native = |cached: bool, hand_on: bool| Some(jwt_authn(&signer, cached, hand_on));
+    let verified = |name: &str| format!("portcullis_token_verifications_total{{plugin=\"{name}\"}}");
+    let mut all = vec![
+        with("no filter", "no filter", None, &usual),
+        with("no filter, new", "no filter, new", None, &new),
+        with("no filter, short", "no filter, short", None, &short),
+        with("empty, as cargo builds it", "no filter", empty("empty-sdk", "empty-sdk", ""), &usual),
+        with("empty, lean", "no filter", empty("empty-jwt-auth", "empty-jwt-auth", ""), &usual),
+        with("getters", "no filter", empty("empty-jwt-auth", "getters", &GETTERS.to_string()), &usual),
+        with("jwt_authn, cache, repeated", "no filter", native(true, true), &usual),
+        with("jwt_authn, no cache, always new", "no filter, new", native(false, true), &new),
+        with("jwt_authn, cache, short", "no filter, short", native(true, false), &short),
+        with("jwt-auth, repeated", "no filter", ours("repeated", true), &usual),
+        with("jwt-auth, always new", "no filter, new", ours("always-new", true), &new),
+        with("jwt-auth, short", "no filter, short", ours("short", false), &short),
+    ];
+    for variant in &mut all {
+        variant.expects = match variant.name {
+            "jwt-auth, repeated" => Some((verified("repeated"), 0.0)),
+            "jwt-auth, always new" => Some((verified("always-new"), 1.0)),
+            _ => None,
+        };
+    }
+    let chosen = |v: &Variant| only.iter().any(|o| v.name.contains(o.as_str()));
+    let mut needed = vec!["no filter", "empty, lean", "getters"];
+    needed.extend(all.iter().filter(|v| chosen(v)).map(|v| v.base).collect::<Vec<_>>());
+    all.retain(|v| only.is_empty() || needed.contains(&v.name) || chosen(v));
+    all
+}
+
+/// The claims of an access token with roles and groups; `n` makes it a token of its own.
+fn usual_claims(n: usize) -> Value {
+    let mut claims = tokens::claims();
+    let group = |g: usize| format!("{g:08x}-4c9e-4d7e-8b0d-{:012x}", g * 7_919);
+    let more = json!({
+        "jti": format!("bd0a1b8e-7a3f-4c9e-9d7e-{n:012x}"),
+        "typ": "Bearer",
+        "azp": "web",
+        "sid": "5f1c1e0a-2b3c-4d5e-8f90-a1b2c3d4e5f6",
+        "acr": "1",
+        "scope": "openid profile email orders:read orders:write",
+        "name": "Ann Example",
+        "preferred_username": "ann",
+        "email": "ann@example.com",
+        "email_verified": true,
+        "allowed-origins": ["https://app.example.com"],
+        "realm_access": {"roles": ["default-roles-shop", "offline_access", "uma_authorization", "buyer", "approver"]},
+        "resource_access": {
+            "account": {"roles": ["manage-account", "manage-account-links", "view-profile"]},
+            "orders": {"roles": ["read", "write"]}
+        },
+        "groups": (0..20).map(group).collect::<Vec<_>>()
+    });
+    for (name, value) in more.as_object().expect("an object") {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn jwt_auth(name: &str, signer: &Signer, hand_on: bool) -> Value {
+    let mut config = json!({
+        "name": name,
+        "providers": {"corp": {
+            "issuer": "https://id.test",
+            "audiences": ["orders"],
+            "algorithms": ["RS256"],
+            "keys": {"jwks": {"keys": [signer.jwk()]}},
+            "forward_token": !hand_on
+        }},
+        "rules": [{"name": "all", "match": {"path": "/**"}, "require": {"any": ["corp"]}}],
+        "unmatched": "deny"
+    });
+    if hand_on {
+        config["providers"]["corp"]["claim_headers"] = json!({"x-user": "{subject}"});
+        config["publish"] = json!(["claim.azp"]);
+    }
+    config
+}
+
+fn jwt_authn(signer: &Signer, cached: bool, hand_on: bool) -> Value {
+    let mut provider = json!({
+        "issuer": "https://id.test",
+        "audiences": ["orders"],
+        "local_jwks": {"inline_string": json!({"keys": [signer.jwk()]}).to_string()},
+        "forward": !hand_on
+    });
+    if cached {
+        provider["jwt_cache_config"] = json!({"jwt_cache_size": 100});
+    }
+    if hand_on {
+        provider["payload_in_metadata"] = "corp".into();
+        provider["claim_to_headers"] = json!([{"header_name": "x-user", "claim_name": "sub"}]);
+    }
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"corp": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "corp"}}]
+        }
+    })
+}
