@@ -75,7 +75,8 @@ impl Envoy {
         let file = folder.path().join("envoy.json");
         fs::write(&file, serde_json::to_vec(config).expect("JSON")).expect("the configuration is written");
         let log = File::create(folder.path().join("log")).expect("a log");
-        let process = Command::new(paths::peer("envoy"))
+        let mut command = Command::new(paths::peer("envoy"));
+        command
             .arg("-c")
             .arg(&file)
             .arg("--admin-address-path")
@@ -89,9 +90,9 @@ impl Envoy {
             .current_dir(paths::root())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("Envoy starts");
+            .stderr(log);
+        die_with_us(&mut command);
+        let process = command.spawn().expect("Envoy starts");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut envoy = Envoy { process, folder, admin: nowhere, listeners: Vec::new() };
         let begun = now();
@@ -148,6 +149,13 @@ impl Envoy {
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Whether the process is there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        // Its state; a process that ended and was not waited for is a zombie.
+        fs::read_to_string(format!("/proc/{}/stat", self.pid())).is_ok_and(|stat| !stat.contains(") Z "))
     }
 
     /// What Envoy has written so far, access log included where it goes to stdout.
@@ -237,6 +245,19 @@ impl Drop for Envoy {
         if std::thread::panicking() {
             eprintln!("--- Envoy's log\n{}---", self.log());
         }
+    }
+}
+
+/// The process ends when this thread does, however it ends.
+#[allow(unsafe_code, reason = "prctl, between fork and exec")]
+pub fn die_with_us(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: prctl is async-signal-safe and touches nothing of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
     }
 }
 

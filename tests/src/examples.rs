@@ -84,3 +84,33 @@ fn rewrite(value: &mut Value, ports: &[(u64, u16)]) {
         _ => {}
     }
 }
+
+const BEGIN: &str = "# generated: stats_config\n";
+const END: &str = "# end\n";
+
+/// The text of an example with its generated block made anew.
+///
+/// # Panics
+/// If the block is not there.
+#[must_use]
+pub fn with_generated(text: &str) -> String {
+    let (before, rest) = text.split_once(BEGIN).expect("an example has a generated block");
+    let (_, after) = rest.split_once(END).expect("a generated block has an end");
+    format!("{before}{BEGIN}{}{END}{after}", stats_config())
+}
+
+fn stats_config() -> String {
+    let config = crate::bootstrap::stats_config();
+    let mut out = String::from("stats_config:\n  stats_tags:\n");
+    for tag in config["stats_tags"].as_array().into_iter().flatten() {
+        let (name, regex) = (tag["tag_name"].as_str().unwrap_or_default(), tag["regex"].as_str().unwrap_or_default());
+        out.push_str(&format!("  - {{tag_name: {name}, regex: '{regex}'}}\n"));
+    }
+    out.push_str("  histogram_bucket_settings:\n");
+    for setting in config["histogram_bucket_settings"].as_array().into_iter().flatten() {
+        let prefix = setting["match"]["prefix"].as_str().unwrap_or_default();
+        let buckets: Vec<String> = setting["buckets"].as_array().into_iter().flatten().map(|b| b.as_f64().unwrap_or_default().to_string()).collect();
+        out.push_str(&format!("  - match: {{prefix: {prefix}}}\n    buckets: [{}]\n", buckets.join(", ")));
+    }
+    out
+}

@@ -8,12 +8,14 @@
 //! | [`examples`] | the YAML files of `envoy/`, with other ports |
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
+//! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`tokens`] | keys, and tokens signed with them |
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
 //! | [`schema`] | what a JSON Schema says about each field |
 
 pub mod bootstrap;
 pub mod client;
+pub mod demo;
 pub mod envoy;
 pub mod examples;
 pub mod paths;

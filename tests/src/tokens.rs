@@ -59,6 +59,18 @@ impl Signer {
         Signer { kid: kid.into(), key: Key::Ecdsa(key, "P-256") }
     }
 
+    /// The public demo key, a P-256 key called `demo-do-not-use`.
+    ///
+    /// # Panics
+    /// If the file is damaged.
+    #[must_use]
+    pub fn demo() -> Signer {
+        let pkcs8 = include_bytes!("../keys/demo-p256.pk8");
+        let how = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        let key = EcdsaKeyPair::from_pkcs8(how, pkcs8, &SystemRandom::new()).expect("a P-256 key");
+        Signer { kid: "demo-do-not-use".into(), key: Key::Ecdsa(key, "P-256") }
+    }
+
     /// The P-384 key.
     ///
     /// # Panics

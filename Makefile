@@ -1,0 +1,60 @@
+# Portcullis. `make help` lists the verbs.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+CARGO := cargo
+# Which filters there are, and what each exports, stands in filters/*/abi/exports.
+TOOLS := $(CARGO) run --quiet --locked --package portcullis-tests --bin
+SEND := PORT="$(PORT)" ADMIN_PORT="$(ADMIN_PORT)" UPSTREAM_PORT="$(UPSTREAM_PORT)"
+
+help: ## what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## the whole chain on 127.0.0.1:10000, with curls to paste; PORT=, ADMIN_PORT=, UPSTREAM_PORT= choose others
+	@$(SEND) $(TOOLS) demo run
+
+token: toolchain ## a fresh demo token; SUBJECT= chooses whose
+	@$(TOOLS) demo token $(or $(SUBJECT),ann)
+
+upstream: toolchain ## a server on 127.0.0.1:8080 that answers with what it received
+	@$(TOOLS) demo upstream
+
+build: toolchain ## dist/<filter>.wasm, each with its size and sha256
+	@filters/build
+
+test: build test-modules ## unit, wasm and Envoy rings with our own fakes; at most ten minutes once compiled
+	@tests/tally $(CARGO) test --locked --workspace --no-fail-fast
+
+test-all: build test-modules ## make test, and then everything that takes longer: fuzzing, long runs, the reproducible build
+	@tests/all
+
+lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
+	@tests/lint
+
+bench: build test-modules ## what each filter adds to Envoy's CPU time per request, beside what it replaces
+	@$(TOOLS) bench
+
+fuzz: toolchain ## fuzzes each parser for SECONDS= (60); TARGET= chooses one
+	@tests/fuzz/run "$(or $(SECONDS),60)" $(TARGET)
+
+generate: toolchain ## writes what is made from the code: schemas, the examples' statistics block
+	@$(TOOLS) generate
+
+peers-system: ## installs the Debian packages that make test-all wants (as root)
+	@tests/engines/system
+
+clean: ## removes what was built
+	rm -rf target dist tests/fuzz/target tests/fuzz/artifacts
+
+clean-cache: ## removes what was fetched for the tests (PORTCULLIS_CACHE)
+	@tests/engines/get --clean
+
+# What the other verbs need and nobody calls.
+
+toolchain:
+	@filters/toolchain
+
+test-modules: toolchain
+	@filters/build --for-tests
+
+.PHONY: help run token upstream build test test-all lint bench fuzz generate peers-system clean clean-cache toolchain test-modules

@@ -1,0 +1,40 @@
+//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo upstream` is a server that answers with what
+//! it received.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use portcullis_tests::demo;
+use portcullis_tests::upstream::Upstream;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["run"] => demo::run::run().await,
+        ["token"] => print_token("ann"),
+        ["token", subject] => print_token(subject),
+        ["upstream"] => upstream().await,
+        _ => Err("usage: demo run | token [SUBJECT] | upstream".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_token(subject: &str) -> Result<(), String> {
+    println!("{}", demo::token(subject, 3600));
+    Ok(())
+}
+
+async fn upstream() -> Result<(), String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let server = Upstream::start_on(address).await.map_err(|e| format!("{address}: {e}"))?;
+    println!("answering on http://{}; Ctrl-C ends it", server.address());
+    tokio::signal::ctrl_c().await.map_err(|e| e.to_string())
+}

@@ -1,0 +1,16 @@
+//! `make generate`: writes what is made from the code: the JSON Schemas, and the block `stats_config` of the examples.
+
+use std::fs;
+
+use portcullis_tests::{examples, paths, schema};
+
+fn main() {
+    for (name, text) in schema::all() {
+        let path = paths::root().join(format!("filters/{name}/schema.json"));
+        fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+    for path in examples::all() {
+        let text = fs::read_to_string(&path).expect("an example");
+        fs::write(&path, examples::with_generated(&text)).expect("an example");
+    }
+}

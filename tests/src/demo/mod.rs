@@ -1,0 +1,26 @@
+//! What `make run`, `make token` and `make upstream` do.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`run`] | Envoy on `envoy/envoy.yaml`, with curls to paste |
+//! | [`curls`] | the curls, and what each answers |
+
+pub mod curls;
+pub mod run;
+
+use serde_json::{Value, json};
+
+use crate::tokens::{self, Signer};
+
+/// The claims of a demo token for `subject` that expires in `seconds`, or did so before.
+#[must_use]
+pub fn claims(subject: &str, seconds: i64) -> Value {
+    let expires = i64::try_from(tokens::now()).unwrap_or(i64::MAX).saturating_add(seconds).max(0);
+    json!({"iss": "https://demo.portcullis.example", "aud": "orders", "sub": subject, "exp": expires})
+}
+
+/// A demo token for `subject`, signed with the public demo key.
+#[must_use]
+pub fn token(subject: &str, seconds: i64) -> String {
+    Signer::demo().token("ES256", &claims(subject, seconds))
+}
