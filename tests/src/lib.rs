@@ -9,6 +9,7 @@
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`hostile`] | input that nobody sends by mistake |
 //! | [`tokens`] | keys, and tokens signed with them |
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
 //! | [`schema`] | what a JSON Schema says about each field |
@@ -18,6 +19,7 @@ pub mod client;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
+pub mod hostile;
 pub mod paths;
 pub mod schema;
 pub mod tokens;

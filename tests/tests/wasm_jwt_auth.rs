@@ -77,12 +77,83 @@ fn a_refused_configuration_lets_nobody_through() {
 }
 
 #[test]
-fn a_warm_request_stays_in_its_budget() {
+fn a_token_is_remembered_only_as_long_as_it_is_valid_and_for_its_own_bytes() {
+    let world = World::default();
+    let plugin = start(&world);
+    let mut claims = claims();
+    claims["exp"] = (tokens::now() + 100).into();
+    let token = Signer::rsa("rsa").token("RS256", &claims);
+    let ask = |token: &str| plugin.request("GET", "/api/1", &[("authorization", &format!("Bearer {token}"))]).1;
+    let verified = || world.metric(&["token_verifications_total"]);
+    assert_eq!((ask(&token), verified()), (Went::On, 1));
+    assert_eq!((ask(&token), verified()), (Went::On, 1), "remembered");
+    // Another payload in front of the same signature: the same end, other bytes.
+    let mut tampered = claims.clone();
+    tampered["sub"] = "root".into();
+    let payload = Signer::rsa("rsa").token("RS256", &tampered);
+    let parts: Vec<&str> = payload.split('.').collect();
+    let forged = format!("{}.{}.{}", parts[0], parts[1], token.rsplit_once('.').unwrap().1);
+    assert_eq!(ask(&forged).reply().reason(), "token_invalid");
+    assert_eq!(verified(), 2);
+    world.set_wall_seconds(tokens::now() + 100 + 30);
+    assert_eq!(ask(&token).reply().reason(), "token_invalid", "expired, remembered or not");
+    assert_eq!(world.metric(&["token_failures_total", "cause=.=expired"]), 1);
+}
+
+#[test]
+fn what_the_token_says_of_the_rule_is_asked_on_every_hit() {
     let plugin = start(&World::default());
     let bearer = format!("Bearer {}", Signer::rsa("rsa").token("RS256", &claims()));
-    let ask = || plugin.request("GET", "/api/1", &[("authorization", &bearer), ("accept", "*/*"), ("user-agent", "x")]).1;
-    assert_eq!(ask(), Went::On);
-    plugin.vm().reset_counts();
-    assert_eq!(ask(), Went::On);
-    println!("{:?} fuel {}", plugin.vm().host_calls(), plugin.vm().fuel());
+    let ask = |path| plugin.request("GET", path, &[("authorization", &bearer)]).1;
+    assert_eq!(ask("/api/1"), Went::On);
+    assert_eq!(ask("/nowhere").reply().reason(), "unmatched");
+}
+
+#[test]
+fn which_verifier_is_in_use_shows_in_the_log_and_in_a_metric() {
+    let world = World::default();
+    let plugin = start(&world);
+    assert!(plugin.vm().log().contains("jwt-auth: RS256 signatures are verified in wasm"));
+    assert_eq!(world.metric(&["portcullis_signature_verifier", "verifier=.=wasm"]), 1);
+}
+
+#[test]
+fn the_demo_key_warns_and_is_counted() {
+    let world = World::default();
+    let vm = Vm::new(&world, "jwt-auth");
+    let mut config = config();
+    config["providers"]["corp"]["keys"]["jwks"]["keys"] = json!([Signer::demo().jwk()]);
+    vm.configure(config.to_string()).unwrap();
+    assert!(vm.log().contains("demo-do-not-use"));
+    assert_eq!(world.metric(&["portcullis_demo_keys_total"]), 1);
+}
+
+#[test]
+fn a_disabled_plugin_lets_pass_without_facts_and_still_removes_what_clients_may_not_send() {
+    let vm = Vm::new(&World::default(), "jwt-auth");
+    let mut config = config();
+    config["enabled"] = false.into();
+    let plugin = vm.configure(config.to_string()).unwrap();
+    let (stream, went) = plugin.request("GET", "/nowhere", &[("x-user", "root"), ("x_org", "1")]);
+    assert_eq!(went, Went::On);
+    assert!(stream.headers().iter().all(|(n, _)| n != "x-user" && n != "x_org"));
+    assert_eq!(stream.property("portcullis.jwt-auth.verdict"), None);
+}
+
+#[test]
+fn shadow_records_and_lets_pass_without_the_identity_of_an_invalid_token() {
+    let world = World::default();
+    let vm = Vm::new(&world, "jwt-auth");
+    let mut config = config();
+    config["mode"] = "shadow".into();
+    let plugin = vm.configure(config.to_string()).unwrap();
+    let (stream, went) = plugin.request("GET", "/api/1", &[("authorization", "Bearer x.y.z"), ("x-user", "root")]);
+    assert_eq!(went, Went::On);
+    assert_eq!(stream.header("x-user"), None);
+    assert_eq!(stream.property("portcullis.jwt-auth.subject"), None);
+    assert_eq!(stream.property("portcullis.jwt-auth.verdict").as_deref(), Some("shadow_deny;token_malformed;api;0"));
+    for path in ["/a//b", "/nowhere"] {
+        assert_eq!(plugin.request("GET", path, &[]).1, Went::On, "{path}");
+    }
+    assert_eq!(world.metric(&["outcome=.=shadow_deny"]), 3);
 }

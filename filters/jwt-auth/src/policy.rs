@@ -317,6 +317,9 @@ fn location(path: &str, raw: RawLocation) -> Result<Location, ConfigError> {
             Ok(Location::Scheme { name, scheme: scheme.into() })
         }
         RawLocation { header: Some(name), scheme: None, prefix, query: None, cookie: None } => {
+            if prefix.as_deref() == Some("") {
+                return Err(error(format!("{path}.prefix"), "empty; leave it out, or write the text in front of the token"));
+            }
             let prefix = prefix.unwrap_or_default();
             if name.as_str() == "authorization" {
                 return Err(error(path, "authorization without a scheme; write {header: authorization, scheme: Bearer}"));

@@ -1,0 +1,44 @@
+//! The shipped modules: what they export, what they import, how large they are.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use portcullis_tests::paths;
+use wasmtime::{Engine, Module};
+
+fn listed(filter: &str, list: &str) -> BTreeSet<String> {
+    let path = paths::root().join(format!("filters/{filter}/abi/{list}"));
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn modules_export_and_import_what_their_lists_say() {
+    let engine = Engine::default();
+    for filter in ["jwt-auth", "metrics", "rate-limit"] {
+        let module = Module::from_file(&engine, paths::module(filter)).unwrap();
+        let exports: BTreeSet<String> = module.exports().map(|e| e.name().to_owned()).collect();
+        let imports: BTreeSet<String> = module.imports().map(|i| format!("{}.{}", i.module(), i.name())).collect();
+        assert_eq!(exports, listed(filter, "exports"), "{filter}");
+        assert_eq!(imports, listed(filter, "imports"), "{filter}");
+    }
+}
+
+#[test]
+fn modules_stay_small() {
+    for (filter, kib) in [("jwt-auth", 800), ("metrics", 300), ("rate-limit", 450)] {
+        let size = fs::metadata(paths::module(filter)).unwrap().len();
+        assert!(size < kib << 10, "{filter}: {size} bytes");
+    }
+}
+
+#[test]
+fn no_path_of_the_machine_that_built_them_is_in_the_modules() {
+    let home = std::env::home_dir().unwrap().display().to_string();
+    for filter in ["jwt-auth", "metrics", "rate-limit"] {
+        let bytes = fs::read(paths::module(filter)).unwrap();
+        for needle in [paths::root().display().to_string(), format!("{home}/")] {
+            let found = needle.len() > 3 && bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
+            assert!(!found, "{filter} contains {needle}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a warm request may cost: host calls of every kind, and WebAssembly instructions in wasmtime's fuel. This is the hard
+//! gate; microseconds are for `make bench`.
+
+use std::collections::BTreeMap;
+
+use portcullis_tests::tokens::{self, Signer};
+use portcullis_tests::wasm::{Plugin, Vm, Went, World};
+use serde_json::{Value, json};
+
+const USUAL: [(&str, &str); 5] = [
+    ("user-agent", "curl/8.0"),
+    ("accept", "*/*"),
+    ("x-forwarded-for", "192.0.2.7"),
+    ("x-forwarded-proto", "http"),
+    ("x-request-id", "6f5f1c1e-0a2b-4c4d-8e8f-90a1b2c3d4e5"),
+];
+
+/// The host calls of the last of several requests, and its fuel.
+fn warm(plugin: &Plugin, one: impl Fn()) -> (BTreeMap<&'static str, u64>, u64) {
+    for _ in 0..5 {
+        one();
+    }
+    plugin.vm().reset_counts();
+    one();
+    (plugin.vm().host_calls(), plugin.vm().fuel())
+}
+
+fn costs(what: &str, (calls, fuel): (BTreeMap<&'static str, u64>, u64), want: &[(&'static str, u64)], most: u64) {
+    println!("{what}: {fuel} fuel, {calls:?}");
+    assert_eq!(calls, want.iter().copied().collect(), "{what}");
+    assert!(fuel <= most, "{what}: {fuel} fuel, budget {most}");
+}
+
+fn jwt_auth(world: &World, hand_on: bool) -> Plugin {
+    let mut config = json!({
+        "providers": {"corp": {
+            "issuer": "https://id.test",
+            "audiences": ["orders"],
+            "algorithms": ["RS256"],
+            "keys": {"jwks": {"keys": [Signer::rsa("rsa").jwk()]}},
+            "forward_token": !hand_on
+        }},
+        "rules": [{"name": "api", "match": {"path": "/api/**"}, "require": {"any": ["corp"]}}],
+        "unmatched": "deny"
+    });
+    if hand_on {
+        config["providers"]["corp"]["claim_headers"] = json!({"x-user": "{subject}"});
+        config["publish"] = json!(["claim.aud"]);
+    }
+    world.set_wall_seconds(tokens::now());
+    Vm::new(world, "jwt-auth").configure(config.to_string()).unwrap()
+}
+
+#[test]
+fn a_remembered_token() {
+    let bearer = format!("Bearer {}", Signer::rsa("rsa").token("RS256", &tokens::claims()));
+    for (hand_on, want, fuel) in [
+        (
+            false,
+            &[
+                ("proxy_get_header_map_pairs", 1),
+                ("proxy_get_current_time_nanoseconds", 2),
+                ("proxy_set_property", 2),
+                ("proxy_increment_metric", 1),
+            ][..],
+            13_000,
+        ),
+        (
+            true,
+            &[
+                ("proxy_get_header_map_pairs", 1),
+                ("proxy_get_current_time_nanoseconds", 2),
+                ("proxy_set_property", 3),
+                ("proxy_increment_metric", 1),
+                ("proxy_replace_header_map_value", 1),
+                ("proxy_remove_header_map_value", 1),
+            ],
+            15_000,
+        ),
+    ] {
+        let plugin = jwt_auth(&World::default(), hand_on);
+        let headers: Vec<_> = USUAL.into_iter().chain([("authorization", bearer.as_str())]).collect();
+        let cost = warm(&plugin, || assert_eq!(plugin.request("GET", "/api/orders", &headers).1, Went::On));
+        costs(&format!("jwt-auth, remembered, handed on: {hand_on}"), cost, want, fuel);
+    }
+}
+
+#[test]
+fn a_limit_on_a_subject() {
+    let world = World::default();
+    let config = json!({"headers": "none", "limits": [
+        {"name": "per-user", "match": {"path": "/api/**"}, "key": ["{subject}"], "rate": "1000/second"}
+    ]});
+    let plugin = Vm::new(&world, "rate-limit").configure(config.to_string()).unwrap();
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+    let one = || {
+        let (stream, went) = plugin.request("GET", "/api/orders", &USUAL);
+        assert_eq!(went, Went::On);
+        stream.end();
+    };
+    let want = [
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_get_property", 1),
+        ("proxy_get_shared_data", 1),
+        ("proxy_set_shared_data", 1),
+        ("clock_time_get", 2),
+        ("proxy_set_property", 1),
+        // One decision; one in flight, and one over.
+        ("proxy_increment_metric", 3),
+    ];
+    costs("rate-limit on a subject", warm(&plugin, one), &want, 20_000);
+}
+
+#[test]
+fn a_counted_request() {
+    let world = World::default();
+    let config = json!({"routes": ["/health", "/documents/{id}"]});
+    let plugin = Vm::new(&world, "metrics").configure(config.to_string()).unwrap();
+    let one = || {
+        let pseudo = [(":method", "GET"), (":path", "/documents/7"), (":authority", "api.test")];
+        let stream = plugin.stream(pseudo.iter().chain(&USUAL).copied());
+        stream.set_property("response\0code", 200_u64.to_le_bytes());
+        stream.set_property("response\0code_details", "via_upstream");
+        stream.set_property("request\0duration", 5_000_000_u64.to_le_bytes());
+        stream.log();
+        stream.end();
+    };
+    let want = [
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_get_property", 3),
+        ("proxy_set_property", 1),
+        ("proxy_increment_metric", 1),
+        ("proxy_record_metric", 1),
+    ];
+    costs("metrics", warm(&plugin, one), &want, 12_000);
+    assert_eq!(world.metric(&["portcullis_requests_total", "route=.=/documents/{id}", "code=.=200"]), 6);
+}
+
+#[test]
+fn ten_thousand_routes_cost_what_ten_do() {
+    let routes = |n: usize| -> Vec<Value> {
+        (0..n).map(|i| json!({"match": {"path": format!("/service-{i:05}/items/{{id}}")}, "require": "none"})).collect()
+    };
+    let hosts = |n: usize| -> Vec<Value> {
+        (0..n).map(|i| json!({"match": {"hosts": [format!("service-{i:05}.test")], "path": "/items/{id}"}, "require": "none"})).collect()
+    };
+    let start = |rules: Vec<Value>| {
+        let mut config = json!({
+            "providers": {"corp": {
+                "issuer": "https://id.test", "audiences": "any", "algorithms": ["RS256"],
+                "keys": {"jwks": {"keys": [Signer::rsa("rsa").jwk()]}}
+            }},
+            "unmatched": "allow"
+        });
+        config["rules"] = rules.into();
+        Vm::new(&World::default(), "jwt-auth").configure(config.to_string()).unwrap()
+    };
+    let fuel = |plugin: &Plugin, path: &str, host: &str| {
+        let pseudo = [(":method", "GET"), (":path", path), (":authority", host)];
+        let one = || assert_eq!(plugin.stream(pseudo.iter().chain(&USUAL).copied()).request(), Went::On);
+        warm(plugin, one).1
+    };
+    let (few, many) = (start(routes(10)), start(routes(10_000)));
+    let (few_hosts, many_hosts) = (start(hosts(10)), start(hosts(10_000)));
+    // What everything but the match costs: a rule without a path, the only one.
+    let rest = start(vec![json!({"match": {}, "require": "none"})]);
+    for (what, path, host, few, many) in [
+        ("hit", "/service-00009/items/1", "a.test", &few, &many),
+        ("hit, last", "/service-09999/items/1", "a.test", &few, &many),
+        ("first", "/service-00000/items/1", "a.test", &few, &many),
+        ("miss", "/service-x0000/items/1", "a.test", &few, &many),
+        ("near miss", "/service-00009/other/1", "a.test", &few, &many),
+        ("host hit", "/items/1", "service-00009.test", &few_hosts, &many_hosts),
+        ("host miss", "/items/1", "service-x0000.test", &few_hosts, &many_hosts),
+    ] {
+        let rest = fuel(&rest, path, host);
+        let path_of_few = path.replace("09999", "00009");
+        let (a, b) = (fuel(few, &path_of_few, host) as f64 - rest as f64, fuel(many, path, host) as f64 - rest as f64);
+        println!("{what}: besides {rest} fuel, {a} among 10, {b} among 10,000");
+        assert!(b <= (a * 1.2).max(a + 60.0), "{what}: {a} among 10, {b} among 10,000");
+    }
+}
