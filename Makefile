@@ -37,6 +37,9 @@ bench: build test-modules ## what each filter adds to Envoy's CPU time per reque
 fuzz: toolchain ## fuzzes each parser for SECONDS= (60); TARGET= chooses one
 	@tests/fuzz/run "$(or $(SECONDS),60)" $(TARGET)
 
+fuzz-keep: toolchain # puts what fuzzing found out about the code into the corpus that the repository keeps
+	@tests/fuzz/run --keep
+
 generate: toolchain ## writes what is made from the code: schemas, the examples' statistics block
 	@$(TOOLS) generate
 
@@ -57,4 +60,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream build test test-all lint bench fuzz generate peers-system clean clean-cache toolchain test-modules
+.PHONY: help run token upstream build test test-all lint bench fuzz fuzz-keep generate peers-system clean clean-cache toolchain test-modules

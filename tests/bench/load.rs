@@ -25,7 +25,8 @@ pub(crate) async fn send(to: SocketAddr, requests: &Requests, from: usize, count
         tokio::spawn(async move {
             let mut connection = Connection::open(to, Version::HTTP_11).await.expect("a connection");
             for i in (n..count).step_by(CONNECTIONS) {
-                let mut request = ask(to, "GET", requests.path).header("user-agent", "bench").header("accept", "*/*");
+                let mut request =
+                    ask(to, "GET", requests.path).header("user-agent", "bench").header("accept", "*/*");
                 if !requests.tokens.is_empty() {
                     request = request.bearer(&requests.tokens[(from + i) % requests.tokens.len()]);
                 }

@@ -45,7 +45,11 @@ async fn main() {
         if let Some((series, expected)) = &variant.expects {
             let counted = envoy.metric(series).await.unwrap_or(0.0);
             let sent = ((ROUNDS + 1) * REQUESTS) as f64;
-            assert!((counted - sent * expected).abs() <= sent * 0.01, "{}: {series} is {counted}", variant.name);
+            assert!(
+                (counted - sent * expected).abs() <= sent * 0.01,
+                "{}: {series} is {counted}",
+                variant.name
+            );
         }
     }
     report(&samples, &chosen);
@@ -55,13 +59,22 @@ fn report(samples: &BTreeMap<&str, Samples>, chosen: &[variants::Variant]) {
     let bases: BTreeMap<&str, &str> = chosen.iter().map(|v| (v.name, v.base)).collect();
     let added = |name: &str| samples[name].minus(&samples[bases[name]]);
     let g = samples["getters"].minus(&samples["empty, lean"]).scaled(1.0 / f64::from(GETTERS));
-    println!("{ROUNDS} rounds of {REQUESTS} requests each, through a local upstream; Envoy's CPU time in microseconds per request");
+    println!(
+        "{ROUNDS} rounds of {REQUESTS} requests each, through a local upstream; Envoy's CPU time in microseconds per request"
+    );
     println!("no filter: {:.1}; g (one property getter): {:.2}\n", samples["no filter"].median(), g.median());
     println!("{:<44} {:>8} {:>16} {:>7}", "variant", "added", "95 % interval", "in g");
     for variant in chosen.iter().filter(|v| v.name != v.base) {
         let added = added(variant.name);
         let (low, high) = added.interval();
-        println!("{:<44} {:>8.1} {:>7.1} .. {:>5.1} {:>7.1}", variant.name, added.median(), low, high, added.median() / g.median());
+        println!(
+            "{:<44} {:>8.1} {:>7.1} .. {:>5.1} {:>7.1}",
+            variant.name,
+            added.median(),
+            low,
+            high,
+            added.median() / g.median()
+        );
     }
     println!();
     let mut missed = false;

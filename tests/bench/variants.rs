@@ -36,7 +36,12 @@ pub(crate) struct Bar {
 pub(crate) fn bars() -> Vec<Bar> {
     vec![
         Bar { name: "jwt-auth, repeated", at_most: 0.7, of: "jwt_authn, cache, repeated", plus_g: 0.0 },
-        Bar { name: "jwt-auth, always new", at_most: 0.9, of: "jwt_authn, no cache, always new", plus_g: 0.0 },
+        Bar {
+            name: "jwt-auth, always new",
+            at_most: 0.9,
+            of: "jwt_authn, no cache, always new",
+            plus_g: 0.0,
+        },
     ]
 }
 
@@ -51,15 +56,19 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
     let usual = Arc::new(vec![signer.token("RS256", &usual_claims(0))]);
     let new = Arc::new((0..NEW_TOKENS).map(|n| signer.token("RS256", &usual_claims(n))).collect::<Vec<_>>());
     let short = Arc::new(vec![signer.token("RS256", &tokens::claims())]);
-    let with = |name: &'static str, base: &'static str, filter: Option<Value>, tokens: &Arc<Vec<String>>| Variant {
-        name,
-        base,
-        listener: filter.into_iter().fold(Listener::new(name), Listener::filter),
-        requests: Requests { path: "/quiet", tokens: Arc::clone(tokens) },
-        expects: None,
+    let with =
+        |name: &'static str, base: &'static str, filter: Option<Value>, tokens: &Arc<Vec<String>>| Variant {
+            name,
+            base,
+            listener: filter.into_iter().fold(Listener::new(name), Listener::filter),
+            requests: Requests { path: "/quiet", tokens: Arc::clone(tokens) },
+            expects: None,
+        };
+    let empty = |module: &str, name: &str, config: &str| {
+        Some(Plugin::new(module, json!(config)).called(name).filter())
     };
-    let empty = |module: &str, name: &str, config: &str| Some(Plugin::new(module, json!(config)).called(name).filter());
-    let ours = |name: &str, hand_on: bool| Some(Plugin::new("jwt-auth", jwt_auth(name, &signer, hand_on)).filter());
+    let ours =
+        |name: &str, hand_on: bool| Some(Plugin::new("jwt-auth", jwt_auth(name, &signer, hand_on)).filter());
     let native = |cached: bool, hand_on: bool| Some(jwt_authn(&signer, cached, hand_on));
     let verified = |name: &str| format!("portcullis_token_verifications_total{{plugin=\"{name}\"}}");
     let mut all = vec![

@@ -79,7 +79,13 @@ impl Listener {
     /// A listener with no filters.
     #[must_use]
     pub fn new(name: &str) -> Listener {
-        Listener { name: name.into(), filters: Vec::new(), routes: None, manager: json!({}), access_log: None }
+        Listener {
+            name: name.into(),
+            filters: Vec::new(),
+            routes: None,
+            manager: json!({}),
+            access_log: None,
+        }
     }
 
     /// Adds one of our filters.
@@ -187,7 +193,8 @@ pub fn bootstrap(upstream: SocketAddr, listeners: &[Listener]) -> Value {
 /// A cluster with one endpoint.
 #[must_use]
 pub fn cluster(name: &str, endpoint: SocketAddr, http2: bool) -> Value {
-    let protocol = if http2 { json!({"http2_protocol_options": {}}) } else { json!({"http_protocol_options": {}}) };
+    let protocol =
+        if http2 { json!({"http2_protocol_options": {}}) } else { json!({"http_protocol_options": {}}) };
     json!({
         "name": name,
         "connect_timeout": "1s",

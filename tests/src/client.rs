@@ -145,7 +145,11 @@ impl Ask {
 
     fn request(self) -> Option<Request<Full<Bytes>>> {
         let mut uri = Uri::builder().path_and_query(self.path.as_str());
-        let host = self.headers.iter().find(|(n, _)| n == "host").map(|(_, v)| String::from_utf8_lossy(v).into_owned());
+        let host = self
+            .headers
+            .iter()
+            .find(|(n, _)| n == "host")
+            .map(|(_, v)| String::from_utf8_lossy(v).into_owned());
         let host = host.unwrap_or_else(|| self.to.to_string());
         if self.version == Version::HTTP_2 {
             uri = uri.scheme("http").authority(host.as_str());
@@ -202,7 +206,12 @@ impl Connection {
         let (head, body) = response.into_parts();
         let body = body.collect().await.ok()?;
         let trailers = body.trailers().cloned().unwrap_or_default();
-        Some(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes(), trailers })
+        Some(Response {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.to_bytes(),
+            trailers,
+        })
     }
 }
 

@@ -81,7 +81,14 @@ impl Envoy {
             .arg(&file)
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
-            .args(["--use-dynamic-base-id", "--log-level", "warning", "--concurrency"])
+            .args([
+                "--use-dynamic-base-id",
+                "--log-level",
+                "warning",
+                "--file-flush-interval-msec",
+                "50",
+                "--concurrency",
+            ])
             .arg(options.workers.to_string())
             .arg("--component-log-level")
             .arg(format!("wasm:{}", options.wasm_log))
@@ -100,7 +107,9 @@ impl Envoy {
             if let Ok(Some(_)) = envoy.process.try_wait() {
                 return Err(Refused(envoy.log()));
             }
-            if let Some(admin) = fs::read_to_string(envoy.folder.path().join("admin")).ok().and_then(|a| a.parse().ok()) {
+            if let Some(admin) =
+                fs::read_to_string(envoy.folder.path().join("admin")).ok().and_then(|a| a.parse().ok())
+            {
                 envoy.admin = admin;
                 if client::get(admin, "/ready").await.is_some_and(|r| r.text() == "LIVE\n") {
                     break;
@@ -114,7 +123,8 @@ impl Envoy {
     }
 
     async fn read_listeners(&mut self) {
-        let listeners = client::get(self.admin, "/listeners?format=json").await.expect("the listeners").json();
+        let listeners =
+            client::get(self.admin, "/listeners?format=json").await.expect("the listeners").json();
         self.listeners = listeners["listener_statuses"]
             .as_array()
             .into_iter()

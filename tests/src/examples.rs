@@ -73,7 +73,8 @@ fn rewrite(value: &mut Value, ports: &[(u64, u16)]) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
-                let port = ports.iter().find(|(from, _)| name == "port_value" && value.as_u64() == Some(*from));
+                let port =
+                    ports.iter().find(|(from, _)| name == "port_value" && value.as_u64() == Some(*from));
                 match port {
                     Some((_, to)) => *value = (*to).into(),
                     None => rewrite(value, ports),
@@ -103,13 +104,19 @@ fn stats_config() -> String {
     let config = crate::bootstrap::stats_config();
     let mut out = String::from("stats_config:\n  stats_tags:\n");
     for tag in config["stats_tags"].as_array().into_iter().flatten() {
-        let (name, regex) = (tag["tag_name"].as_str().unwrap_or_default(), tag["regex"].as_str().unwrap_or_default());
+        let (name, regex) =
+            (tag["tag_name"].as_str().unwrap_or_default(), tag["regex"].as_str().unwrap_or_default());
         out.push_str(&format!("  - {{tag_name: {name}, regex: '{regex}'}}\n"));
     }
     out.push_str("  histogram_bucket_settings:\n");
     for setting in config["histogram_bucket_settings"].as_array().into_iter().flatten() {
         let prefix = setting["match"]["prefix"].as_str().unwrap_or_default();
-        let buckets: Vec<String> = setting["buckets"].as_array().into_iter().flatten().map(|b| b.as_f64().unwrap_or_default().to_string()).collect();
+        let buckets: Vec<String> = setting["buckets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|b| b.as_f64().unwrap_or_default().to_string())
+            .collect();
         out.push_str(&format!("  - match: {{prefix: {prefix}}}\n    buckets: [{}]\n", buckets.join(", ")));
     }
     out

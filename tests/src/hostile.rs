@@ -55,7 +55,8 @@ pub fn requests() -> Vec<Raw> {
 #[must_use]
 pub fn header_lists() -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     let pair = |n: &[u8], v: &[u8]| (n.to_vec(), v.to_vec());
-    let get = |path: &[u8]| vec![pair(b":method", b"GET"), pair(b":path", path), pair(b":authority", b"api.test")];
+    let get =
+        |path: &[u8]| vec![pair(b":method", b"GET"), pair(b":path", path), pair(b":authority", b"api.test")];
     let mut lists = vec![
         vec![],
         vec![pair(b":method", b"GET")],
@@ -64,7 +65,23 @@ pub fn header_lists() -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
         vec![pair(b"", b""), pair(b"", b"")],
         vec![pair(b"\xff\xfe", b"\xff"), pair(b":path", b"\xff\xff"), pair(b":authority", b"\xff")],
     ];
-    for path in [&b""[..], b"*", b"/", b"//", b"/\0", b"/\xff\xfe", b"/%", b"/%%%", b"/%00", b"?", b"/?", b"/a?b?c", b"/..", b"/api/..", b"/api/%2e%2e"] {
+    for path in [
+        &b""[..],
+        b"*",
+        b"/",
+        b"//",
+        b"/\0",
+        b"/\xff\xfe",
+        b"/%",
+        b"/%%%",
+        b"/%00",
+        b"?",
+        b"/?",
+        b"/a?b?c",
+        b"/..",
+        b"/api/..",
+        b"/api/%2e%2e",
+    ] {
         lists.push(get(path));
     }
     lists.push(get(&b"/a".repeat(40_000)));
@@ -78,7 +95,16 @@ pub fn header_lists() -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
         list.push((b"authorization".to_vec(), [b"Bearer ", &token[..]].concat()));
         lists.push(list);
     }
-    for value in [&b"Bearer"[..], b"Bearer ", b"bearer\t\t", b"", b"\0", b"Basic YTpi", b"Bearer a b c", b"Bearer a, Bearer b"] {
+    for value in [
+        &b"Bearer"[..],
+        b"Bearer ",
+        b"bearer\t\t",
+        b"",
+        b"\0",
+        b"Basic YTpi",
+        b"Bearer a b c",
+        b"Bearer a, Bearer b",
+    ] {
         let mut list = get(b"/api");
         list.push(pair(b"authorization", value));
         list.push(pair(b"Authorization", value));
@@ -97,7 +123,8 @@ pub fn tokens() -> Vec<Vec<u8>> {
     let header = |json: &str| format!("{}.e30.c2ln", crate::tokens::b64(json)).into_bytes();
     let deep = format!("{{\"alg\":\"ES256\",\"a\":{}1{}}}", "[".repeat(2_000), "]".repeat(2_000));
     let wide = format!("{{{}\"z\":0}}", (0..2_000).map(|n| format!("\"{n}\":{n},")).collect::<String>());
-    let payload = |bytes: &[u8]| signer.sign_text("ES256", r#"{"alg":"ES256","kid":"ec"}"#, bytes).into_bytes();
+    let payload =
+        |bytes: &[u8]| signer.sign_text("ES256", r#"{"alg":"ES256","kid":"ec"}"#, bytes).into_bytes();
     vec![
         b"".to_vec(),
         b".".to_vec(),
@@ -119,6 +146,10 @@ pub fn tokens() -> Vec<Vec<u8>> {
         payload(br#"{"iss":"https://id.test","exp":1e400}"#),
         payload(br#"{"iss":"https://id.test","exp":-1}"#),
         payload(br#"{"iss":["https://id.test"]}"#),
-        payload(json!({"iss": "https://id.test", "aud": "orders", "exp": u64::MAX, "sub": "a\u{0}b"}).to_string().as_bytes()),
+        payload(
+            json!({"iss": "https://id.test", "aud": "orders", "exp": u64::MAX, "sub": "a\u{0}b"})
+                .to_string()
+                .as_bytes(),
+        ),
     ]
 }

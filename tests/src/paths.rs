@@ -28,7 +28,8 @@ pub fn module(name: &str) -> PathBuf {
 /// If it cannot be had.
 #[must_use]
 pub fn peer(name: &str) -> PathBuf {
-    let output = Command::new(root().join("tests/engines/get")).arg(name).output().expect("tests/engines/get runs");
+    let output =
+        Command::new(root().join("tests/engines/get")).arg(name).output().expect("tests/engines/get runs");
     assert!(output.status.success(), "tests/engines/get {name}: {}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }

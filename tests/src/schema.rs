@@ -70,13 +70,23 @@ pub fn fields(root: &Value) -> Vec<Field> {
 
 fn walk(root: &Value, schema: &Value, path: &mut Vec<String>, found: &mut Vec<Field>) {
     let schema = resolve(root, schema);
-    for choice in schema["anyOf"].as_array().into_iter().flatten().chain(schema["oneOf"].as_array().into_iter().flatten()) {
+    for choice in schema["anyOf"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .chain(schema["oneOf"].as_array().into_iter().flatten())
+    {
         walk(root, choice, path, found);
     }
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         path.push(name.clone());
-        found.push(Field { path: path.clone(), schema: resolve(root, property).clone(), required: required.contains(&name.as_str()) });
+        found.push(Field {
+            path: path.clone(),
+            schema: resolve(root, property).clone(),
+            required: required.contains(&name.as_str()),
+        });
         walk(root, property, path, found);
         path.pop();
     }

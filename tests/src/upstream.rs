@@ -98,7 +98,10 @@ impl Drop for Upstream {
     }
 }
 
-async fn answer(request: Request<Incoming>, mut held: watch::Receiver<bool>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    mut held: watch::Receiver<bool>,
+) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     if text("x-answer-hold").is_some() {

@@ -8,7 +8,11 @@ use wasmtime::{Engine, Module};
 
 fn listed(filter: &str, list: &str) -> BTreeSet<String> {
     let path = paths::root().join(format!("filters/{filter}/abi/{list}"));
-    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).lines().map(str::to_owned).collect()
+    fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -17,7 +21,8 @@ fn modules_export_and_import_what_their_lists_say() {
     for filter in ["jwt-auth", "metrics", "rate-limit"] {
         let module = Module::from_file(&engine, paths::module(filter)).unwrap();
         let exports: BTreeSet<String> = module.exports().map(|e| e.name().to_owned()).collect();
-        let imports: BTreeSet<String> = module.imports().map(|i| format!("{}.{}", i.module(), i.name())).collect();
+        let imports: BTreeSet<String> =
+            module.imports().map(|i| format!("{}.{}", i.module(), i.name())).collect();
         assert_eq!(exports, listed(filter, "exports"), "{filter}");
         assert_eq!(imports, listed(filter, "imports"), "{filter}");
     }

@@ -25,7 +25,12 @@ fn warm(plugin: &Plugin, one: impl Fn()) -> (BTreeMap<&'static str, u64>, u64) {
     (plugin.vm().host_calls(), plugin.vm().fuel())
 }
 
-fn costs(what: &str, (calls, fuel): (BTreeMap<&'static str, u64>, u64), want: &[(&'static str, u64)], most: u64) {
+fn costs(
+    what: &str,
+    (calls, fuel): (BTreeMap<&'static str, u64>, u64),
+    want: &[(&'static str, u64)],
+    most: u64,
+) {
     println!("{what}: {fuel} fuel, {calls:?}");
     assert_eq!(calls, want.iter().copied().collect(), "{what}");
     assert!(fuel <= most, "{what}: {fuel} fuel, budget {most}");
@@ -139,7 +144,9 @@ fn a_counted_request() {
 #[test]
 fn ten_thousand_routes_cost_what_ten_do() {
     let routes = |n: usize| -> Vec<Value> {
-        (0..n).map(|i| json!({"match": {"path": format!("/service-{i:05}/items/{{id}}")}, "require": "none"})).collect()
+        (0..n)
+            .map(|i| json!({"match": {"path": format!("/service-{i:05}/items/{{id}}")}, "require": "none"}))
+            .collect()
     };
     let hosts = |n: usize| -> Vec<Value> {
         (0..n).map(|i| json!({"match": {"hosts": [format!("service-{i:05}.test")], "path": "/items/{id}"}, "require": "none"})).collect()
@@ -175,7 +182,8 @@ fn ten_thousand_routes_cost_what_ten_do() {
     ] {
         let rest = fuel(&rest, path, host);
         let path_of_few = path.replace("09999", "00009");
-        let (a, b) = (fuel(few, &path_of_few, host) as f64 - rest as f64, fuel(many, path, host) as f64 - rest as f64);
+        let (a, b) =
+            (fuel(few, &path_of_few, host) as f64 - rest as f64, fuel(many, path, host) as f64 - rest as f64);
         println!("{what}: besides {rest} fuel, {a} among 10, {b} among 10,000");
         assert!(b <= (a * 1.2).max(a + 60.0), "{what}: {a} among 10, {b} among 10,000");
     }

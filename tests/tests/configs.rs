@@ -31,17 +31,24 @@ async fn every_example_starts_and_answers() {
 async fn a_refused_configuration_keeps_envoy_from_starting_and_says_why() {
     let upstream = Upstream::start().await;
     let mut example = examples::read(&paths::root().join("envoy/rate-limit.yaml"));
-    let filter = example.pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0").unwrap();
+    let filter = example
+        .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0")
+        .unwrap();
     filter["typed_config"]["config"]["configuration"]["value"]["limits"][0]["rate"] = "fast".into();
     let config = examples::with_ports(example, Ports::free(upstream.address()));
     let refused = Envoy::try_start(&config, &Options::default()).await.map(drop).unwrap_err();
-    assert!(refused.0.contains("rate-limit: limits[0].rate: not a rate; write a rate, such as"), "{}", refused.0);
+    assert!(
+        refused.0.contains("rate-limit: limits[0].rate: not a rate; write a rate, such as"),
+        "{}",
+        refused.0
+    );
 }
 
 #[test]
 fn schemas_and_generated_blocks_are_current() {
     for (filter, text) in schema::all() {
-        let kept = std::fs::read_to_string(paths::root().join(format!("filters/{filter}/schema.json"))).unwrap_or_default();
+        let kept = std::fs::read_to_string(paths::root().join(format!("filters/{filter}/schema.json")))
+            .unwrap_or_default();
         assert!(kept == text, "filters/{filter}/schema.json: run `make generate`");
     }
     for path in examples::all() {
@@ -57,7 +64,11 @@ fn the_full_configurations_have_every_field_and_load() {
         for field in schema::fields(&schema::of(filter)) {
             // `{env: NAME}` needs an environment; it has tests of its own.
             if !field.name().ends_with("secret.env") {
-                assert!(!places(&config, &field.path).is_empty(), "{filter}: tests/full lacks {}", field.name());
+                assert!(
+                    !places(&config, &field.path).is_empty(),
+                    "{filter}: tests/full lacks {}",
+                    field.name()
+                );
             }
         }
         load(filter, &config).unwrap_or_else(|e| panic!("{filter}: {e}"));
@@ -110,9 +121,17 @@ fn every_field_that_may_not_be_empty_is_refused_empty() {
         let value = config.pointer(place).unwrap();
         let schema = &field.schema;
         let empty = match value {
-            Value::String(_) if schema["pattern"].is_string() || schema["minLength"].is_u64() || schema["enum"].is_array() => json!(""),
+            Value::String(_)
+                if schema["pattern"].is_string()
+                    || schema["minLength"].is_u64()
+                    || schema["enum"].is_array() =>
+            {
+                json!("")
+            }
             Value::Array(_) if schema["minItems"].is_u64() => json!([]),
-            Value::Object(_) if schema["minProperties"].is_u64() || schema["required"].is_array() => json!({}),
+            Value::Object(_) if schema["minProperties"].is_u64() || schema["required"].is_array() => {
+                json!({})
+            }
             _ => return,
         };
         refused(filter, &with(config, place, empty), place, "empty");
@@ -131,7 +150,8 @@ fn every_number_has_its_range_and_may_be_a_double() {
                 }
             }
             refused(filter, &with(config, place, json!(1.5)), place, "a fraction");
-            load(filter, &with(config, place, json!(20.0))).unwrap_or_else(|e| panic!("{filter}: {place} as 20.0: {e}"));
+            load(filter, &with(config, place, json!(20.0)))
+                .unwrap_or_else(|e| panic!("{filter}: {place} as 20.0: {e}"));
         }
     });
     assert_ne!(seen, 0, "no number was looked at");
@@ -175,7 +195,9 @@ fn places(config: &Value, path: &[String]) -> Vec<String> {
             return;
         };
         match (first.as_str(), value) {
-            ("*", Value::Object(map)) => map.iter().for_each(|(k, v)| walk(v, rest, &format!("{at}/{k}"), found)),
+            ("*", Value::Object(map)) => {
+                map.iter().for_each(|(k, v)| walk(v, rest, &format!("{at}/{k}"), found))
+            }
             ("[]", Value::Array(items)) => {
                 items.iter().enumerate().for_each(|(n, v)| walk(v, rest, &format!("{at}/{n}"), found));
             }
@@ -222,7 +244,9 @@ fn accepts(schema: &Value, value: &Value) -> bool {
         Value::Null => "null",
     };
     let one = |s: &Value| {
-        s["type"] == kind || s["type"].as_array().is_some_and(|t| t.iter().any(|t| t == kind)) || s == &json!(true)
+        s["type"] == kind
+            || s["type"].as_array().is_some_and(|t| t.iter().any(|t| t == kind))
+            || s == &json!(true)
     };
     one(schema) || schema["anyOf"].as_array().into_iter().flatten().any(one)
 }
@@ -241,7 +265,8 @@ fn refused(filter: &str, config: &Value, place: &str, how: &str) {
     let [line] = lines.as_slice() else { panic!("{filter}: {place}: {how}: {lines:?}") };
     let path = dotted(place);
     // What is missing in an object, or stands where it should not, is named by the object or by a field of it.
-    let named = line.starts_with(&format!("{filter}: {path}")) || line.starts_with(&format!("{filter}: {}", dotted(&parent(place))));
+    let named = line.starts_with(&format!("{filter}: {path}"))
+        || line.starts_with(&format!("{filter}: {}", dotted(&parent(place))));
     assert!(named, "{filter}: {path}: {how}: the line does not name it: {line}");
     let (_, problem) = line.split_once(": ").unwrap();
     assert!(problem.contains("; "), "{filter}: {path}: {how}: no remedy: {line}");

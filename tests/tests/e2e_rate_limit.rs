@@ -11,11 +11,18 @@ async fn a_burst_passes_once_however_many_workers_there_are() {
     for workers in [1, 4] {
         let upstream = Upstream::start().await;
         // A token comes back every ten minutes: what is admitted during the test is the burst, to the request.
-        let plugin = Plugin::new("rate-limit", json!({
-            "limits": [{"name": "l", "key": ["{client.ip}"], "rate": "6/hour", "burst": 100}]
-        }));
+        let plugin = Plugin::new(
+            "rate-limit",
+            json!({
+                "limits": [{"name": "l", "key": ["{client.ip}"], "rate": "6/hour", "burst": 100}]
+            }),
+        );
         let options = Options { workers, ..Options::default() };
-        let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)]), &options).await;
+        let envoy = Envoy::start_with(
+            &bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)]),
+            &options,
+        )
+        .await;
         let tasks: Vec<_> = (0..16)
             .map(|_| {
                 let to = envoy.address();
@@ -41,7 +48,10 @@ async fn a_burst_passes_once_however_many_workers_there_are() {
 #[tokio::test]
 async fn a_refusal_says_when_to_come_back_and_an_admission_how_much_is_left() {
     let upstream = Upstream::start().await;
-    let plugin = Plugin::new("rate-limit", json!({"limits": [{"name": "l", "key": ["{client.ip}"], "rate": "1/minute", "burst": 1}]}));
+    let plugin = Plugin::new(
+        "rate-limit",
+        json!({"limits": [{"name": "l", "key": ["{client.ip}"], "rate": "1/minute", "burst": 1}]}),
+    );
     let envoy = Envoy::start(&bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)])).await;
     let first = ask(envoy.address(), "GET", "/").send().await;
     assert_eq!((first.status, first.header("ratelimit-policy").as_str()), (200, "\"l\";q=1;w=60"));
@@ -58,9 +68,14 @@ async fn a_refusal_says_when_to_come_back_and_an_admission_how_much_is_left() {
 #[tokio::test]
 async fn a_forged_forwarded_address_is_another_bucket_only_behind_a_trusted_hop() {
     let upstream = Upstream::start().await;
-    let plugin = |name: &str| Plugin::new("rate-limit", json!({
-        "name": name, "limits": [{"name": "l", "key": ["{client.ip}"], "rate": "1/hour", "burst": 1}]
-    }));
+    let plugin = |name: &str| {
+        Plugin::new(
+            "rate-limit",
+            json!({
+                "name": name, "limits": [{"name": "l", "key": ["{client.ip}"], "rate": "1/hour", "burst": 1}]
+            }),
+        )
+    };
     let edge = Listener::new("edge").plugin(&plugin("edge"));
     let inner = Listener::new("inner").manager(json!({"xff_num_trusted_hops": 1})).plugin(&plugin("inner"));
     let envoy = Envoy::start(&bootstrap(upstream.address(), &[edge, inner])).await;

@@ -56,18 +56,27 @@ async fn a_grpc_stream_of_the_plugin_itself_brings_messages() {
     let upstream = Upstream::start().await;
     let envoy = start(&upstream).await;
     assert_eq!(order(&envoy, "stream upstream-h2").await.text(), "opening");
-    envoy.wait_until("three messages", async || order(&envoy, "events").await.text().matches("message").count() == 3).await;
+    envoy
+        .wait_until("three messages", async || {
+            order(&envoy, "events").await.text().matches("message").count() == 3
+        })
+        .await;
     assert_eq!(order(&envoy, "stream dead-h2").await.text(), "opening");
-    envoy.wait_until("a closed stream", async || order(&envoy, "events").await.text().contains("closed 14")).await;
+    envoy
+        .wait_until("a closed stream", async || order(&envoy, "events").await.text().contains("closed 14"))
+        .await;
 }
 
 #[tokio::test]
 async fn one_stream_wakes_others_and_survives_those_that_left() {
     let upstream = Upstream::start().await;
     let envoy = start(&upstream).await;
-    let waiting: Vec<_> = (0..10).map(|_| tokio::spawn(ask(envoy.address(), "GET", "/w").header("x-do", "wait 7 30000").send())).collect();
+    let waiting: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(ask(envoy.address(), "GET", "/w").header("x-do", "wait 7 30000").send()))
+        .collect();
     // The first one leaves: its connection closes with the task.
-    let requests = async || envoy.metric("envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix=\"l\"}").await;
+    let requests =
+        async || envoy.metric("envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix=\"l\"}").await;
     envoy.wait_until("ten streams", async || requests().await == Some(10.0)).await;
     waiting[0].abort();
     envoy.wait_until("nine streams", async || requests().await == Some(9.0)).await;

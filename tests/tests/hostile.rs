@@ -54,16 +54,27 @@ async fn a_real_envoy_with_open_gates() {
         let before = decided().await;
         let answer = client::raw(envoy.address(), &case.bytes).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.0 4"), "{}: {answer:.300}", case.what);
+        assert!(
+            answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.0 4"),
+            "{}: {answer:.300}",
+            case.what
+        );
         if (decided().await > before) != case.seen {
             unseen.push((case.what, case.seen, answer.lines().next().unwrap_or_default().to_owned()));
         }
     }
     assert_eq!(unseen, [], "cases that the filter saw, or did not see, against their word");
     assert_eq!(upstream.seen(), 0, "nothing got through");
-    let passed = ask(envoy.address(), "GET", "/api").bearer(&Signer::p256("ec").token("ES256", &tokens::claims())).send().await;
+    let passed = ask(envoy.address(), "GET", "/api")
+        .bearer(&Signer::p256("ec").token("ES256", &tokens::claims()))
+        .send()
+        .await;
     assert_eq!(passed.status, 200, "{}", passed.text());
-    assert!(!envoy.log().contains("wasm log: panicked") && !envoy.log().contains("RuntimeError"), "{}", envoy.log());
+    assert!(
+        !envoy.log().contains("wasm log: panicked") && !envoy.log().contains("RuntimeError"),
+        "{}",
+        envoy.log()
+    );
 }
 
 #[tokio::test]
@@ -75,11 +86,18 @@ async fn http2_and_grpc_are_answered_in_their_own_way() {
     let plain = ask(envoy.address(), "GET", "/api").http2().send().await;
     assert_eq!((plain.status, plain.reason().as_str()), (401, "token_missing"));
     let grpc = ask(envoy.address(), "POST", "/pkg.Service/Method").grpc(b"hi").send().await;
-    assert_eq!((grpc.status, grpc.grpc_status(), grpc.header("grpc-message").as_str()), (200, Some(16), "token_missing"));
-    let web = ask(envoy.address(), "POST", "/pkg.Service/Method").header("content-type", "application/grpc-web+proto").send().await;
+    assert_eq!(
+        (grpc.status, grpc.grpc_status(), grpc.header("grpc-message").as_str()),
+        (200, Some(16), "token_missing")
+    );
+    let web = ask(envoy.address(), "POST", "/pkg.Service/Method")
+        .header("content-type", "application/grpc-web+proto")
+        .send()
+        .await;
     assert_eq!((web.status, web.grpc_status()), (200, Some(16)));
     assert!(web.body.is_empty());
-    let passed = ask(envoy.address(), "POST", "/pkg.Service/Method").bearer(&Signer::p256("ec").token("ES256", &tokens::claims()));
+    let passed = ask(envoy.address(), "POST", "/pkg.Service/Method")
+        .bearer(&Signer::p256("ec").token("ES256", &tokens::claims()));
     assert_eq!(passed.grpc(b"hi").send().await.grpc_status(), Some(0));
 }
 

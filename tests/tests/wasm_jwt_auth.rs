@@ -41,7 +41,8 @@ fn a_valid_token_passes_with_headers_and_facts_and_is_taken_out() {
     let plugin = start(&World::default());
     for (signer, algorithm) in [(Signer::rsa("rsa"), "RS256"), (Signer::p256("ec"), "ES256")] {
         let bearer = format!("Bearer {}", signer.token(algorithm, &claims()));
-        let (stream, went) = plugin.request("GET", "/api/1", &[("authorization", &bearer), ("x_user", "root")]);
+        let (stream, went) =
+            plugin.request("GET", "/api/1", &[("authorization", &bearer), ("x_user", "root")]);
         assert_eq!(went, Went::On, "{}", plugin.vm().log());
         assert_eq!(stream.header("authorization"), None);
         assert_eq!(stream.header("x_user"), None);
@@ -59,10 +60,16 @@ fn refusals_have_their_reason_everywhere() {
     let plugin = start(&world);
     let (stream, went) = plugin.request("GET", "/api/1", &[("x-user", "root")]);
     let reply = went.reply();
-    assert_eq!((reply.status, reply.reason().as_str(), reply.details.as_str()), (401, "token_missing", "token_missing"));
+    assert_eq!(
+        (reply.status, reply.reason().as_str(), reply.details.as_str()),
+        (401, "token_missing", "token_missing")
+    );
     assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"api\"");
     assert_eq!(stream.property("portcullis.jwt-auth.verdict").as_deref(), Some("deny;token_missing;api;0"));
-    assert_eq!(world.metric(&["decisions_total", "outcome=.=deny", "reason=.=token_missing", "rule=.=api"]), 1);
+    assert_eq!(
+        world.metric(&["decisions_total", "outcome=.=deny", "reason=.=token_missing", "rule=.=api"]),
+        1
+    );
     let (_, went) = plugin.request("GET", "/other", &[]);
     assert_eq!(went.reply().reason(), "unmatched");
 }
@@ -83,7 +90,8 @@ fn a_token_is_remembered_only_as_long_as_it_is_valid_and_for_its_own_bytes() {
     let mut claims = claims();
     claims["exp"] = (tokens::now() + 100).into();
     let token = Signer::rsa("rsa").token("RS256", &claims);
-    let ask = |token: &str| plugin.request("GET", "/api/1", &[("authorization", &format!("Bearer {token}"))]).1;
+    let ask =
+        |token: &str| plugin.request("GET", "/api/1", &[("authorization", &format!("Bearer {token}"))]).1;
     let verified = || world.metric(&["token_verifications_total"]);
     assert_eq!((ask(&token), verified()), (Went::On, 1));
     assert_eq!((ask(&token), verified()), (Went::On, 1), "remembered");
@@ -147,11 +155,15 @@ fn shadow_records_and_lets_pass_without_the_identity_of_an_invalid_token() {
     let mut config = config();
     config["mode"] = "shadow".into();
     let plugin = vm.configure(config.to_string()).unwrap();
-    let (stream, went) = plugin.request("GET", "/api/1", &[("authorization", "Bearer x.y.z"), ("x-user", "root")]);
+    let (stream, went) =
+        plugin.request("GET", "/api/1", &[("authorization", "Bearer x.y.z"), ("x-user", "root")]);
     assert_eq!(went, Went::On);
     assert_eq!(stream.header("x-user"), None);
     assert_eq!(stream.property("portcullis.jwt-auth.subject"), None);
-    assert_eq!(stream.property("portcullis.jwt-auth.verdict").as_deref(), Some("shadow_deny;token_malformed;api;0"));
+    assert_eq!(
+        stream.property("portcullis.jwt-auth.verdict").as_deref(),
+        Some("shadow_deny;token_malformed;api;0")
+    );
     for path in ["/a//b", "/nowhere"] {
         assert_eq!(plugin.request("GET", path, &[]).1, Went::On, "{path}");
     }

@@ -27,7 +27,10 @@ fn a_burst_passes_and_then_the_rate() {
         assert_eq!(ask(&plugin), Went::On);
     }
     let reply = ask(&plugin).reply();
-    assert_eq!((reply.status, reply.reason().as_str(), reply.header("retry-after")), (429, "rate_limited", "1"));
+    assert_eq!(
+        (reply.status, reply.reason().as_str(), reply.header("retry-after")),
+        (429, "rate_limited", "1")
+    );
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(body["violated-policies"], json!(["per-client"]));
     world.advance(SECOND / 10);
@@ -147,7 +150,10 @@ fn a_store_that_fails_refuses_or_lets_pass_as_configured_and_counts() {
     let plugin = start(&world, &config());
     plugin.vm().fail("proxy_get_shared_data", 10);
     let reply = ask(&plugin).reply();
-    assert_eq!((reply.status, reply.reason().as_str(), reply.header("retry-after")), (503, "store_unavailable", "1"));
+    assert_eq!(
+        (reply.status, reply.reason().as_str(), reply.header("retry-after")),
+        (503, "store_unavailable", "1")
+    );
     let mut config = config();
     config["on_error"] = "allow".into();
     let plugin = start(&world, &config);

@@ -136,7 +136,8 @@ fn headers_that_only_the_plugin_may_set_are_gone_before_it_looks() {
     let plugin = start(&World::default());
     let (stream, went) = plugin.request("GET", "/", &[("x-owned", "1"), ("X_Owned", "2"), ("x-mine", "3")]);
     assert_eq!(went, Went::On);
-    let names: Vec<String> = stream.headers().into_iter().map(|(n, _)| n).filter(|n| n.starts_with(['x', 'X'])).collect();
+    let names: Vec<String> =
+        stream.headers().into_iter().map(|(n, _)| n).filter(|n| n.starts_with(['x', 'X'])).collect();
     assert_eq!(names, ["x-mine"]);
 }
 

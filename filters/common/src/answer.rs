@@ -56,7 +56,11 @@ impl Refusal {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let escaped = value.bytes().all(|b| matches!(b, b' '..=b'~'));
-        let value = if escaped { value.as_bytes().to_vec() } else { crate::edits::header_value(value.as_bytes()).to_vec() };
+        let value = if escaped {
+            value.as_bytes().to_vec()
+        } else {
+            crate::edits::header_value(value.as_bytes()).to_vec()
+        };
         self.headers.push((name.into(), value));
         self
     }

@@ -72,7 +72,12 @@ impl Now {
     /// A present that reads each clock on first use.
     #[must_use]
     pub fn reading(wall: fn() -> u64, mono: fn() -> u64) -> Self {
-        Now { wall: Cell::new(None), mono: Cell::new(None), since: Since::default(), read: Readers { wall, mono } }
+        Now {
+            wall: Cell::new(None),
+            mono: Cell::new(None),
+            since: Since::default(),
+            read: Readers { wall, mono },
+        }
     }
 
     /// A present that was written down: for tests, benches and fuzzers.
@@ -102,7 +107,8 @@ impl Now {
     /// A later present of the same stream: its clocks are read anew, its elapsed time still counts from the first.
     #[must_use]
     pub fn again(&self) -> Now {
-        let since = Since { wall: self.since.wall.or(self.wall.get()), mono: self.since.mono.or(self.mono.get()) };
+        let since =
+            Since { wall: self.since.wall.or(self.wall.get()), mono: self.since.mono.or(self.mono.get()) };
         Now { wall: Cell::new(None), mono: Cell::new(None), since, read: self.read }
     }
 

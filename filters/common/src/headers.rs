@@ -159,10 +159,7 @@ impl Headers {
     /// All values of a header, in order. Names compare without case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let name = name.as_bytes();
-        self.spans
-            .iter()
-            .filter(move |s| same_name(self.slice(s.name), name))
-            .map(|s| self.slice(s.value))
+        self.spans.iter().filter(move |s| same_name(self.slice(s.name), name)).map(|s| self.slice(s.value))
     }
 
     /// The value of a header, or that it is absent or repeated.

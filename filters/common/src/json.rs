@@ -34,13 +34,23 @@ enum Node {
     Signed(i64),
     Float(f64),
     /// Of the text.
-    Text { at: u32, length: u32 },
+    Text {
+        at: u32,
+        length: u32,
+    },
     /// Of what was unescaped.
-    Unescaped { at: u32, length: u32 },
+    Unescaped {
+        at: u32,
+        length: u32,
+    },
     /// The items follow, up to the node `end`.
-    Array { end: u32 },
+    Array {
+        end: u32,
+    },
     /// The members follow, names and values by turns, up to the node `end`.
-    Object { end: u32 },
+    Object {
+        end: u32,
+    },
 }
 
 /// A value of a document.
@@ -71,7 +81,13 @@ impl Document {
     /// If it is no JSON, has a member twice anywhere, nests deeper than 32, holds more values, or is followed by anything.
     pub fn parse(text: impl Into<Box<[u8]>>, max: u32) -> Result<Document, serde_json::Error> {
         let text = text.into();
-        let mut builder = Builder { text: &text, unescaped: String::new(), nodes: Vec::with_capacity(64), names: Vec::new(), left: max };
+        let mut builder = Builder {
+            text: &text,
+            unescaped: String::new(),
+            nodes: Vec::with_capacity(64),
+            names: Vec::new(),
+            left: max,
+        };
         let mut json = serde_json::Deserializer::from_slice(&text);
         Seed { builder: &mut builder, depth: MAX_DEPTH }.deserialize(&mut json)?;
         json.end()?;
@@ -133,7 +149,9 @@ impl<'a> Ref<'a> {
             Node::Unsigned(n) => Kind::Unsigned(n),
             Node::Signed(n) => Kind::Signed(n),
             Node::Float(n) => Kind::Float(n),
-            node @ (Node::Text { .. } | Node::Unescaped { .. }) => Kind::Text(self.document.string(node).unwrap_or_default()),
+            node @ (Node::Text { .. } | Node::Unescaped { .. }) => {
+                Kind::Text(self.document.string(node).unwrap_or_default())
+            }
             Node::Array { .. } => Kind::Array,
             Node::Object { .. } => Kind::Object,
         }
@@ -209,7 +227,9 @@ impl<'a> Ref<'a> {
             Kind::Float(n) => Number::from_f64(n).map_or(Value::Null, Value::Number),
             Kind::Text(s) => Value::String(s.to_owned()),
             Kind::Array => Value::Array(self.items().map(Ref::to_value).collect()),
-            Kind::Object => Value::Object(self.members().map(|(n, v)| (n.to_owned(), v.to_value())).collect()),
+            Kind::Object => {
+                Value::Object(self.members().map(|(n, v)| (n.to_owned(), v.to_value())).collect())
+            }
         }
     }
 
@@ -291,7 +311,8 @@ impl Seed<'_, '_> {
 impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.builder.left = self.builder.left.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.builder.left =
+            self.builder.left.checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
         deserializer.deserialize_any(self)
     }
 }
@@ -456,7 +477,9 @@ mod tests {
 
     #[test]
     fn values_are_found_without_a_tree() {
-        let document = Document::parse(&br#"{"a":[{"b":"x\ty"},[],{}],"c":{"d":-1},"e":null,"\u0066":2.5}"#[..], 99).unwrap();
+        let document =
+            Document::parse(&br#"{"a":[{"b":"x\ty"},[],{}],"c":{"d":-1},"e":null,"\u0066":2.5}"#[..], 99)
+                .unwrap();
         let root = document.root();
         let items: Vec<_> = root.get("a").unwrap().items().collect();
         assert_eq!(items.len(), 3);

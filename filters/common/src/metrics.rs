@@ -91,7 +91,8 @@ pub struct Family {
 }
 
 /// Upper bounds of duration histograms in milliseconds: OpenTelemetry's for `http.server.request.duration`.
-pub const DURATION_BUCKETS_MS: [u32; 14] = [5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000];
+pub const DURATION_BUCKETS_MS: [u32; 14] =
+    [5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000];
 
 /// What became of requests, one series for each rule, outcome and reason: the same in all deciding filters.
 pub const DECISIONS: Family = Family {
@@ -145,7 +146,12 @@ impl<K: Ord> Series<K> {
     }
 
     /// The series of `key`; `values` gives its labels if it is new.
-    pub fn id<V: AsRef<str>>(&mut self, host: &dyn Host, key: K, values: impl FnOnce() -> Vec<V>) -> Option<MetricId> {
+    pub fn id<V: AsRef<str>>(
+        &mut self,
+        host: &dyn Host,
+        key: K,
+        values: impl FnOnce() -> Vec<V>,
+    ) -> Option<MetricId> {
         if let Some(known) = self.ids.get(&key) {
             return *known;
         }

@@ -86,9 +86,12 @@ impl Reason {
         const UNAVAILABLE: u8 = 14;
         const UNAUTHENTICATED: u8 = 16;
         let (word, status, grpc, detail) = match self {
-            Reason::ConfigInvalid => {
-                ("config_invalid", 500, INTERNAL, "This gateway's configuration was refused; its log says why.")
-            }
+            Reason::ConfigInvalid => (
+                "config_invalid",
+                500,
+                INTERNAL,
+                "This gateway's configuration was refused; its log says why.",
+            ),
             Reason::HostError => ("host_error", 500, INTERNAL, "This gateway could not read the request."),
             Reason::AmbiguousPath => {
                 ("ambiguous_path", 400, INVALID_ARGUMENT, "The path can be read in more than one way.")
@@ -96,9 +99,12 @@ impl Reason {
             Reason::AmbiguousHost => {
                 ("ambiguous_host", 400, INVALID_ARGUMENT, "The host can be read in more than one way.")
             }
-            Reason::AmbiguousHeader => {
-                ("ambiguous_header", 400, INVALID_ARGUMENT, "A header that decides about this request is repeated.")
-            }
+            Reason::AmbiguousHeader => (
+                "ambiguous_header",
+                400,
+                INVALID_ARGUMENT,
+                "A header that decides about this request is repeated.",
+            ),
             Reason::Unmatched => ("unmatched", 403, PERMISSION_DENIED, "No rule allows this request."),
             Reason::ValueMissing => {
                 ("value_missing", 403, PERMISSION_DENIED, "A value that this request needs is missing.")
@@ -110,13 +116,19 @@ impl Reason {
             Reason::TokenAmbiguous => {
                 ("token_ambiguous", 400, INVALID_ARGUMENT, "This request carries more than one credential.")
             }
-            Reason::TokenMalformed => {
-                ("token_malformed", 401, UNAUTHENTICATED, "The token is not a JSON Web Token that can be read here.")
-            }
+            Reason::TokenMalformed => (
+                "token_malformed",
+                401,
+                UNAUTHENTICATED,
+                "The token is not a JSON Web Token that can be read here.",
+            ),
             Reason::TokenInvalid => ("token_invalid", 401, UNAUTHENTICATED, "The token is not valid here."),
-            Reason::ScopeInsufficient => {
-                ("scope_insufficient", 403, PERMISSION_DENIED, "The token lacks a scope that this request needs.")
-            }
+            Reason::ScopeInsufficient => (
+                "scope_insufficient",
+                403,
+                PERMISSION_DENIED,
+                "The token lacks a scope that this request needs.",
+            ),
             Reason::ClaimsInsufficient => {
                 ("claims_insufficient", 403, PERMISSION_DENIED, "The token does not grant this request.")
             }

@@ -98,7 +98,9 @@ impl Protocol {
     #[must_use]
     pub fn of_content_type(value: &[u8]) -> Protocol {
         let rest = match value.get(..16) {
-            Some(start) if start.eq_ignore_ascii_case(b"application/grpc") => value.get(16..).unwrap_or_default(),
+            Some(start) if start.eq_ignore_ascii_case(b"application/grpc") => {
+                value.get(16..).unwrap_or_default()
+            }
             _ => return Protocol::Http,
         };
         match rest.first() {
@@ -111,7 +113,9 @@ impl Protocol {
 
 fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
     match target.iter().position(|&b| b == b'?') {
-        Some(at) => (target.get(..at).unwrap_or_default(), target.get(at.saturating_add(1)..).unwrap_or_default()),
+        Some(at) => {
+            (target.get(..at).unwrap_or_default(), target.get(at.saturating_add(1)..).unwrap_or_default())
+        }
         None => (target, b""),
     }
 }
@@ -146,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_preflight_has_one_origin_and_one_requested_method() {
-        let base = [(":method", "OPTIONS"), ("origin", "https://a"), ("access-control-request-method", "PUT")];
+        let base =
+            [(":method", "OPTIONS"), ("origin", "https://a"), ("access-control-request-method", "PUT")];
         assert!(base.into_iter().collect::<Request>().is_preflight());
         let twice = base.into_iter().chain([("origin", "https://b")]);
         assert!(!twice.collect::<Request>().is_preflight());

@@ -286,7 +286,10 @@ mod tests {
 
     /// Adds `step` to a key's debt and gives the old one.
     fn add(table: &Table, host: &MemoryHost, key: &[u8], now: u64, step: u64) -> u64 {
-        table.update(host, key, now, |debts| Change::Write(debts[0], vec![debts[0].max(now) + step])).unwrap().value
+        table
+            .update(host, key, now, |debts| Change::Write(debts[0], vec![debts[0].max(now) + step]))
+            .unwrap()
+            .value
     }
 
     #[test]
@@ -320,7 +323,10 @@ mod tests {
         let update = table.update(&host, b"k", 0, |d| Change::Write(d[0], vec![9])).unwrap();
         assert_eq!((update.value, update.conflicts), (0, 5));
         host.faults.borrow_mut().conflicts = 100;
-        assert_eq!(table.update(&host, b"k", 0, |_| Change::Write((), vec![99])), Err(Unavailable::Contended));
+        assert_eq!(
+            table.update(&host, b"k", 0, |_| Change::Write((), vec![99])),
+            Err(Unavailable::Contended)
+        );
         host.faults.borrow_mut().conflicts = 0;
         assert_eq!(add(&table, &host, b"k", 0, 0), 9);
     }

@@ -49,7 +49,8 @@ pub struct Check<'a> {
 /// # Errors
 /// The last provider's reason.
 pub fn authenticate(check: Check<'_>, providers: &[usize], token: &[u8]) -> Result<Identity, Refused> {
-    let mut token = Unverified::parse(token, check.policy.max_token, check.headers).map_err(Refused::Malformed)?;
+    let mut token =
+        Unverified::parse(token, check.policy.max_token, check.headers).map_err(Refused::Malformed)?;
     let claims = token.claims().map_err(Refused::Malformed)?;
     let issuer = claims::issuer(&claims).ok_or(Cause::Issuer)?;
     let mut refused = Cause::Issuer;
@@ -60,7 +61,8 @@ pub fn authenticate(check: Check<'_>, providers: &[usize], token: &[u8]) -> Resu
         }
         match accept(&check, provider, &token, &claims) {
             Ok(window) => {
-                let made = Identity::new(check.policy, *position, provider, claims, window, token.payload_part);
+                let made =
+                    Identity::new(check.policy, *position, provider, claims, window, token.payload_part);
                 return made.map_err(Refused::Unfit);
             }
             Err(cause) => refused = cause,
@@ -69,7 +71,12 @@ pub fn authenticate(check: Check<'_>, providers: &[usize], token: &[u8]) -> Resu
     Err(refused.into())
 }
 
-fn accept(check: &Check<'_>, provider: &Provider, token: &Unverified<'_>, claims: &Claims) -> Result<Window, Cause> {
+fn accept(
+    check: &Check<'_>,
+    provider: &Provider,
+    token: &Unverified<'_>,
+    claims: &Claims,
+) -> Result<Window, Cause> {
     let header = &*token.header;
     let algorithm = header.algorithm.filter(|a| provider.algorithms.contains(a)).ok_or(Cause::Algorithm)?;
     let mut keys = provider.keys.candidates(header.kid.as_deref(), algorithm).peekable();

@@ -107,7 +107,8 @@ pub struct Timing {
 /// # Errors
 /// If one of them is no date, or the token lives too long.
 pub fn window(claims: &Claims, timing: Timing, now: Wall) -> Result<Window, Cause> {
-    let date = |name: &str| claims.root().get(name).map(|v| numeric_date(v).ok_or(Cause::ClaimType)).transpose();
+    let date =
+        |name: &str| claims.root().get(name).map(|v| numeric_date(v).ok_or(Cause::ClaimType)).transpose();
     let (exp, nbf, iat) = (date("exp")?, date("nbf")?, date("iat")?);
     let skew = nanos(timing.skew);
     if exp.is_none() && (timing.require_exp || timing.max_lifetime.is_some()) {
@@ -262,7 +263,9 @@ mod tests {
     #[test]
     fn nested_claims_are_found_by_their_keys() {
         let claims = claims(r#"{"a":{"b.c":{"d":1}},"l":[1]}"#);
-        let at = |keys: &[&str]| super::at(&claims, &keys.iter().map(|k| Box::from(*k)).collect::<Vec<_>>()).map(Ref::to_value);
+        let at = |keys: &[&str]| {
+            super::at(&claims, &keys.iter().map(|k| Box::from(*k)).collect::<Vec<_>>()).map(Ref::to_value)
+        };
         assert_eq!(at(&["a", "b.c", "d"]), Some(1.into()));
         assert_eq!(at(&["a", "b"]), None);
         assert_eq!(at(&["l", "0"]), None);

@@ -257,7 +257,9 @@ impl<'de> Deserialize<'de> for RawRequire {
         impl<'de> Visitor<'de> for Seen {
             type Value = RawRequire;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"none\", or one of {any: [PROVIDER]}, {all: [PROVIDER]}, {optional: [PROVIDER]}")
+                f.write_str(
+                    "\"none\", or one of {any: [PROVIDER]}, {all: [PROVIDER]}, {optional: [PROVIDER]}",
+                )
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<RawRequire, E> {
                 if text == "none" {

@@ -68,7 +68,14 @@ impl Counters {
     }
 
     /// A decision of the rule at position `rule`, called `name`.
-    pub fn decision(&mut self, host: &dyn Host, rule: Option<usize>, name: &str, outcome: Outcome, reason: Option<Reason>) {
+    pub fn decision(
+        &mut self,
+        host: &dyn Host,
+        rule: Option<usize>,
+        name: &str,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    ) {
         let plugin = &self.plugin;
         self.decisions.count(host, (rule, outcome, reason), || {
             vec![&**plugin, name, outcome.word(), reason.map_or("", Reason::word)]

@@ -75,7 +75,9 @@ impl Location {
     #[must_use]
     pub fn removal(&self, request: &Request) -> HeaderEdit {
         match self {
-            Location::Scheme { name, .. } | Location::Header { name, .. } => HeaderEdit::Remove(Rc::clone(&name.0)),
+            Location::Scheme { name, .. } | Location::Header { name, .. } => {
+                HeaderEdit::Remove(Rc::clone(&name.0))
+            }
             Location::Query(name) => {
                 let path = request.path().unwrap_or_default();
                 let query = params::query_without(request.query(), name);
@@ -190,14 +192,19 @@ mod tests {
 
     #[test]
     fn a_removed_token_leaves_nothing_behind() {
-        let removal = |location: &Location, headers: &[(&str, &str)]| location.removal(&headers.iter().copied().collect());
+        let removal = |location: &Location, headers: &[(&str, &str)]| {
+            location.removal(&headers.iter().copied().collect())
+        };
         let set = |name: &str, value: &str| HeaderEdit::Set(name.into(), value.as_bytes().into());
         assert_eq!(removal(&bearer(), &[]), HeaderEdit::Remove("authorization".into()));
         let query = Location::Query("t".into());
         assert_eq!(removal(&query, &[(":path", "/a?x=1&t=abc")]), set(":path", "/a?x=1"));
         assert_eq!(removal(&query, &[(":path", "/a?t=abc")]), set(":path", "/a"));
         let cookie = Location::Cookie("sid".into());
-        assert_eq!(removal(&cookie, &[("cookie", "a=1; sid=abc"), ("cookie", "b=2")]), set("cookie", "a=1; b=2"));
+        assert_eq!(
+            removal(&cookie, &[("cookie", "a=1; sid=abc"), ("cookie", "b=2")]),
+            set("cookie", "a=1; b=2")
+        );
         assert_eq!(removal(&cookie, &[("cookie", "sid=abc")]), HeaderEdit::Remove("cookie".into()));
     }
 }

@@ -94,7 +94,8 @@ mod tests {
         assert_eq!(ec_public_key(Curve::P256, &point).len(), 91);
         let n = [&[0xc5_u8][..], &[1; 255]].concat();
         let ours = rsa_public_key(&n, &[1, 0, 1]);
-        let theirs = jwt_simple::prelude::RS256PublicKey::from_components(&n, &[1, 0, 1]).unwrap().to_der().unwrap();
+        let theirs =
+            jwt_simple::prelude::RS256PublicKey::from_components(&n, &[1, 0, 1]).unwrap().to_der().unwrap();
         assert_eq!(ours, theirs);
     }
 

@@ -102,10 +102,13 @@ impl Filter for JwtAuth {
             log::warn!("{name}: {note}");
         }
         if policy.providers.iter().any(|p| p.keys.iter().any(|key| key.is_demo())) {
-            log::warn!("{name}: the key demo-do-not-use is loaded; its private part is public, so anybody can sign tokens for this gateway");
+            log::warn!(
+                "{name}: the key demo-do-not-use is loaded; its private part is public, so anybody can sign tokens for this gateway"
+            );
             counters.demo_key(host);
         }
-        let mut wanted: Vec<Algorithm> = policy.providers.iter().flat_map(|p| p.algorithms.iter().copied()).collect();
+        let mut wanted: Vec<Algorithm> =
+            policy.providers.iter().flat_map(|p| p.algorithms.iter().copied()).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let verifier = Verifier::probe(host, &wanted);
@@ -157,9 +160,9 @@ impl JwtAuth {
         let mut asked = Asked { policy, request, now, host };
         let judgement = match require {
             Require::None => Ok(Pass::Unasked),
-            Require::Any(providers) => {
-                self.any(&mut asked, providers).and_then(|shown| shown.map(Pass::As).ok_or(Reason::TokenMissing.into()))
-            }
+            Require::Any(providers) => self
+                .any(&mut asked, providers)
+                .and_then(|shown| shown.map(Pass::As).ok_or(Reason::TokenMissing.into())),
             Require::Optional(providers) => {
                 self.any(&mut asked, providers).map(|shown| shown.map_or(Pass::Anonymous, Pass::As))
             }
@@ -185,7 +188,10 @@ impl JwtAuth {
             }
         }
         let Some((token, place)) = found else { return Ok(None) };
-        let known = self.cache.get(&token).filter(|known| providers.contains(&known.provider) && takes(&known.provider, place));
+        let known = self
+            .cache
+            .get(&token)
+            .filter(|known| providers.contains(&known.provider) && takes(&known.provider, place));
         if let Some(known) = known.map(Rc::clone) {
             return match known.window.check(asked.now.wall()) {
                 Ok(()) => Ok(Some((known, place))),
@@ -201,21 +207,35 @@ impl JwtAuth {
 
     /// One token of each of these providers.
     fn all(&mut self, asked: &mut Asked<'_>, providers: &[usize]) -> Result<Vec<Shown>, Rejection> {
-        let one = |provider| self.any(asked, std::slice::from_ref(provider))?.ok_or(Reason::TokenMissing.into());
+        let one =
+            |provider| self.any(asked, std::slice::from_ref(provider))?.ok_or(Reason::TokenMissing.into());
         providers.iter().map(one).collect()
     }
 
     /// The identity behind a token that is not remembered.
-    fn check(&mut self, asked: &Asked<'_>, providers: &[usize], token: &[u8]) -> Result<Rc<Identity>, Rejection> {
+    fn check(
+        &mut self,
+        asked: &Asked<'_>,
+        providers: &[usize],
+        token: &[u8],
+    ) -> Result<Rc<Identity>, Rejection> {
         let Asked { policy, now, host, .. } = *asked;
         self.counters.verified(host);
-        let check = Check { policy, verifier: &self.verifier, headers: &mut self.headers, now: now.wall(), host };
+        let check =
+            Check { policy, verifier: &self.verifier, headers: &mut self.headers, now: now.wall(), host };
         let identity = Rc::new(authenticate(check, providers, token)?);
         self.cache.insert(token, Rc::clone(&identity), identity.bytes());
         Ok(identity)
     }
 
-    fn pass(&mut self, policy: &Policy, pass: Pass, request: &Request, rule: Option<usize>, host: &dyn Host) -> Edits {
+    fn pass(
+        &mut self,
+        policy: &Policy,
+        pass: Pass,
+        request: &Request,
+        rule: Option<usize>,
+        host: &dyn Host,
+    ) -> Edits {
         let name = policy.rule_name(rule);
         let verdict = if matches!(pass, Pass::Unasked) { Verdict::skip(name) } else { Verdict::allow(name) };
         self.counters.decision(host, rule, &verdict.rule, verdict.outcome, None);
@@ -251,7 +271,13 @@ impl JwtAuth {
             self.counters.failure(host, cause);
         }
         self.counters.decision(host, rule, &name, outcome, Some(reason));
-        log::debug!("{}: {name}: {} {} {}", policy.plugin.name, outcome.word(), reason.word(), cause.unwrap_or(""));
+        log::debug!(
+            "{}: {name}: {} {} {}",
+            policy.plugin.name,
+            outcome.word(),
+            reason.word(),
+            cause.unwrap_or("")
+        );
         if mode == Mode::Shadow {
             return Step::Allow(Edits::verdict(Verdict { outcome, reason: Some(reason), rule: name }));
         }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::algorithms::{Edwards25519PublicKey, P256PublicKey, P384PublicKey, RS256PublicKey, RSAPublicKeyLike};
+use jwt_simple::algorithms::{
+    Edwards25519PublicKey, P256PublicKey, P384PublicKey, RS256PublicKey, RSAPublicKeyLike,
+};
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, Family};
@@ -45,7 +47,10 @@ pub enum Material {
 /// Key material does not belong in a log.
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key").field("kid", &self.kid).field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +88,9 @@ impl Unusable {
             Unusable::Unsupported => "a key type, curve or algorithm that cannot be used here; leave it out",
             Unusable::OtherUse => "not for verifying signatures; leave it out",
             Unusable::Mismatched => "alg does not fit the key's type; leave alg out, or correct it",
-            Unusable::Weak => "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, HMAC as many bytes as its hash",
+            Unusable::Weak => {
+                "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, HMAC as many bytes as its hash"
+            }
             Unusable::Private => "contains its private part; remove it, and change the key",
             Unusable::Duplicate => "another key has the same kid; give each key its own",
         }
@@ -139,7 +146,8 @@ impl KeySet {
         if secret.len() < needed {
             return Err("shorter than the hash; use at least 32 bytes for HS256, 48 for HS384, 64 for HS512");
         }
-        let key = Key { kid: None, algorithm: None, material: Material::Hmac(secret.into()), spki: Vec::new() };
+        let key =
+            Key { kid: None, algorithm: None, material: Material::Hmac(secret.into()), spki: Vec::new() };
         Ok(KeySet { keys: vec![Rc::new(key)] })
     }
 
@@ -162,7 +170,11 @@ impl KeySet {
 
     /// The keys that may have signed a token with this `kid` and `alg`. A token that names a key gets that key, or keys
     /// without a name; a token that names none gets at most eight.
-    pub fn candidates<'a>(&'a self, kid: Option<&'a str>, algorithm: Algorithm) -> impl Iterator<Item = &'a Rc<Key>> {
+    pub fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &'a Rc<Key>> {
         self.keys
             .iter()
             .filter(move |key| key.allows(algorithm))
@@ -236,7 +248,9 @@ impl Key {
             Material::P384(_) => algorithm == Algorithm::ES384,
             Material::P521(_) => algorithm == Algorithm::ES512,
             Material::Ed25519(_) => algorithm == Algorithm::EdDSA,
-            Material::Hmac(secret) => algorithm.family() == Family::Hmac && secret.len() >= algorithm.hash().len(),
+            Material::Hmac(secret) => {
+                algorithm.family() == Family::Hmac && secret.len() >= algorithm.hash().len()
+            }
         }
     }
 
@@ -341,7 +355,10 @@ mod tests {
             (r#"{"kty":"oct","k":"c2hvcnQ"}"#.into(), Some(Unusable::Weak)),
             (r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#.into(), Some(Unusable::Weak)),
             (r#"{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}"#.into(), Some(Unusable::Unsupported)),
-            (r#"{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#.into(), Some(Unusable::Weak)),
+            (
+                r#"{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#.into(),
+                Some(Unusable::Weak),
+            ),
             (r#"{"kty":"AKP"}"#.into(), Some(Unusable::Unsupported)),
             (r#"{}"#.into(), Some(Unusable::Malformed)),
             (r#"{"kty":1}"#.into(), Some(Unusable::Malformed)),
@@ -355,7 +372,11 @@ mod tests {
         let (set, skipped) = load(&format!("[{0},{0}]", rsa_jwk(r#","kid":"a""#))).unwrap();
         assert!(set.is_empty());
         assert_eq!(skipped, [(0, Unusable::Duplicate), (1, Unusable::Duplicate)]);
-        let both = format!("[{},{}]", rsa_jwk(r#","kid":"a","alg":"RS256""#), rsa_jwk(r#","kid":"a","alg":"PS256""#));
+        let both = format!(
+            "[{},{}]",
+            rsa_jwk(r#","kid":"a","alg":"RS256""#),
+            rsa_jwk(r#","kid":"a","alg":"PS256""#)
+        );
         assert_eq!(load(&both).unwrap().0.len(), 2);
     }
 

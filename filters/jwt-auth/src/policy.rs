@@ -17,7 +17,8 @@ use portcullis_common::values::template::Template;
 use crate::algorithm::{Algorithm, Family};
 use crate::claims::{Audiences, Timing};
 use crate::config::{
-    Expiration, RawAudiences, RawConfig, RawKeys, RawLocation, RawProvider, RawRequire, RawRule, RawToken, Unmatched,
+    Expiration, RawAudiences, RawConfig, RawKeys, RawLocation, RawProvider, RawRequire, RawRule, RawToken,
+    Unmatched,
 };
 use crate::credentials::Location;
 use crate::keys::KeySet;
@@ -123,7 +124,10 @@ impl Policy {
             error("providers", "missing; write one provider with issuer, audiences, algorithms and keys")
         })?;
         if raw_providers.is_empty() {
-            return Err(error("providers", "empty; write one provider with issuer, audiences, algorithms and keys"));
+            return Err(error(
+                "providers",
+                "empty; write one provider with issuer, audiences, algorithms and keys",
+            ));
         }
         let mut notes = Notes::new();
         let mut locations = Vec::new();
@@ -137,14 +141,23 @@ impl Policy {
             told_apart(&providers)?;
         }
         let unmatched = raw.unmatched.ok_or_else(|| {
-            error("unmatched", "missing; write deny to refuse what no rule matches, or allow to let it pass without facts")
+            error(
+                "unmatched",
+                "missing; write deny to refuse what no rule matches, or allow to let it pass without facts",
+            )
         })?;
         let raw_rules = raw.rules.ok_or_else(|| error("rules", NO_RULES))?;
         let (matches, rules) = rules(raw_rules, &providers, mode)?;
         let publish = publish(&name, raw.publish.unwrap_or_default())?;
         let realm = raw.realm.unwrap_or_else(|| "api".into());
-        if realm.is_empty() || realm.len() > 128 || !realm.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
-            return Err(error("realm", "not a realm; write 1 to 128 visible ASCII characters without quotes and backslashes"));
+        if realm.is_empty()
+            || realm.len() > 128
+            || !realm.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+        {
+            return Err(error(
+                "realm",
+                "not a realm; write 1 to 128 visible ASCII characters without quotes and backslashes",
+            ));
         }
         let max_token = bounded("max_token", raw.max_token.map(|s| s.0), 16 << 10, 64 << 10, "64KiB")?;
         if max_token == 0 {
@@ -152,10 +165,16 @@ impl Policy {
         }
         let cache_size = match raw.cache {
             None => None,
-            Some(cache) => Some(cache.size.ok_or_else(|| error("cache.size", "missing; write a size such as 4MiB, or 0B for none"))?.0),
+            Some(cache) => Some(
+                cache
+                    .size
+                    .ok_or_else(|| error("cache.size", "missing; write a size such as 4MiB, or 0B for none"))?
+                    .0,
+            ),
         };
         let cache = bounded("cache.size", cache_size, 4 << 20, 256 << 20, "256MiB")?;
-        let owned = providers.iter().flat_map(|p| p.claim_headers.iter().map(|(n, _)| n).chain(&p.payload_header));
+        let owned =
+            providers.iter().flat_map(|p| p.claim_headers.iter().map(|(n, _)| n).chain(&p.payload_header));
         let plugin = Plugin::new(&name, OwnedHeaders::new(owned.map(HeaderName::as_str)));
         let policy = Policy {
             subject_key: facts::key(&name, "subject"),
@@ -190,7 +209,13 @@ fn error(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(NAME, path, problem)
 }
 
-fn bounded(path: &str, value: Option<u64>, default: usize, max: usize, most: &str) -> Result<usize, ConfigError> {
+fn bounded(
+    path: &str,
+    value: Option<u64>,
+    default: usize,
+    max: usize,
+    most: &str,
+) -> Result<usize, ConfigError> {
     let Some(value) = value else { return Ok(default) };
     let fits = usize::try_from(value).ok().filter(|v| *v <= max);
     fits.ok_or_else(|| error(path, format!("too large; write at most {most}")))
@@ -232,7 +257,10 @@ fn provider(
     }
     let max_lifetime = raw.max_lifetime.map(|d| d.0);
     if max_lifetime == Some(Duration::ZERO) {
-        return Err(error(at("max_lifetime"), "no token lives that short; write a duration such as 24h, or leave it out"));
+        return Err(error(
+            at("max_lifetime"),
+            "no token lives that short; write a duration such as 24h, or leave it out",
+        ));
     }
     let subject = match raw.subject {
         Some(subject) => subject,
@@ -240,7 +268,10 @@ fn provider(
     };
     from_token_only(&at("subject"), &subject)?;
     if subject.runs_together() {
-        return Err(error(at("subject"), "two sources side by side; put text between them, such as {issuer}#{claim.sub}"));
+        return Err(error(
+            at("subject"),
+            "two sources side by side; put text between them, such as {issuer}#{claim.sub}",
+        ));
     }
     let claim_headers: Vec<_> = raw.claim_headers.unwrap_or_default().into_iter().collect();
     for (header, template) in &claim_headers {
@@ -256,7 +287,10 @@ fn provider(
         }
     }
     if own.is_empty() {
-        return Err(error(at("tokens"), "empty; write [{header: authorization, scheme: Bearer}], or leave it out"));
+        return Err(error(
+            at("tokens"),
+            "empty; write [{header: authorization, scheme: Bearer}], or leave it out",
+        ));
     }
     Ok(Provider {
         name: name.into(),
@@ -273,15 +307,22 @@ fn provider(
     })
 }
 
-fn key_set(path: &str, raw: RawKeys, algorithms: &[Algorithm], notes: &mut Notes) -> Result<KeySet, ConfigError> {
+fn key_set(
+    path: &str,
+    raw: RawKeys,
+    algorithms: &[Algorithm],
+    notes: &mut Notes,
+) -> Result<KeySet, ConfigError> {
     let symmetric = algorithms.iter().any(|a| a.family() == Family::Hmac);
     if symmetric && algorithms.iter().any(|a| a.family() != Family::Hmac) {
-        let problem = "HS256, HS384 and HS512 beside algorithms with public keys; give them their own provider";
+        let problem =
+            "HS256, HS384 and HS512 beside algorithms with public keys; give them their own provider";
         return Err(error(path.replace(".keys", ".algorithms"), problem));
     }
     match (raw.jwks, raw.secret) {
         (Some(jwks), None) => {
-            let (set, skipped) = KeySet::load(&jwks.keys).map_err(|problem| error(format!("{path}.jwks"), problem))?;
+            let (set, skipped) =
+                KeySet::load(&jwks.keys).map_err(|problem| error(format!("{path}.jwks"), problem))?;
             for (at, why) in skipped {
                 let place = format!("{path}.jwks.keys[{at}]");
                 if why.is_mistake() {
@@ -290,15 +331,23 @@ fn key_set(path: &str, raw: RawKeys, algorithms: &[Algorithm], notes: &mut Notes
                 notes.push(format!("{place} is not used: {}", why.remedy()));
             }
             if !set.iter().any(|key| algorithms.iter().any(|a| key.allows(*a))) {
-                return Err(error(format!("{path}.jwks.keys"), "no key fits the algorithms; add one, or correct algorithms"));
+                return Err(error(
+                    format!("{path}.jwks.keys"),
+                    "no key fits the algorithms; add one, or correct algorithms",
+                ));
             }
             Ok(set)
         }
-        (None, Some(secret)) if symmetric => {
-            KeySet::of_secret(secret.expose(), algorithms).map_err(|problem| error(format!("{path}.secret"), problem))
-        }
-        (None, Some(_)) => Err(error(format!("{path}.secret"), "only HS256, HS384 and HS512 have a secret; write {jwks: {keys: [...]}}")),
-        _ => Err(error(path, "not one source; write exactly one of {jwks: {keys: [...]}} and {secret: {env: NAME}}")),
+        (None, Some(secret)) if symmetric => KeySet::of_secret(secret.expose(), algorithms)
+            .map_err(|problem| error(format!("{path}.secret"), problem)),
+        (None, Some(_)) => Err(error(
+            format!("{path}.secret"),
+            "only HS256, HS384 and HS512 have a secret; write {jwks: {keys: [...]}}",
+        )),
+        _ => Err(error(
+            path,
+            "not one source; write exactly one of {jwks: {keys: [...]}} and {secret: {env: NAME}}",
+        )),
     }
 }
 
@@ -308,7 +357,9 @@ fn default_locations() -> Vec<RawLocation> {
 }
 
 fn location(path: &str, raw: RawLocation) -> Result<Location, ConfigError> {
-    let token = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let token = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
     match raw {
         RawLocation { header: Some(name), scheme: Some(scheme), prefix: None, query: None, cookie: None } => {
             if !token(&scheme) {
@@ -318,18 +369,28 @@ fn location(path: &str, raw: RawLocation) -> Result<Location, ConfigError> {
         }
         RawLocation { header: Some(name), scheme: None, prefix, query: None, cookie: None } => {
             if prefix.as_deref() == Some("") {
-                return Err(error(format!("{path}.prefix"), "empty; leave it out, or write the text in front of the token"));
+                return Err(error(
+                    format!("{path}.prefix"),
+                    "empty; leave it out, or write the text in front of the token",
+                ));
             }
             let prefix = prefix.unwrap_or_default();
             if name.as_str() == "authorization" {
-                return Err(error(path, "authorization without a scheme; write {header: authorization, scheme: Bearer}"));
+                return Err(error(
+                    path,
+                    "authorization without a scheme; write {header: authorization, scheme: Bearer}",
+                ));
             }
             Ok(Location::Header { name, prefix: prefix.into() })
         }
-        RawLocation { header: None, scheme: None, prefix: None, query: Some(name), cookie: None } if !name.is_empty() => {
+        RawLocation { header: None, scheme: None, prefix: None, query: Some(name), cookie: None }
+            if !name.is_empty() =>
+        {
             Ok(Location::Query(name.into()))
         }
-        RawLocation { header: None, scheme: None, prefix: None, query: None, cookie: Some(name) } if token(&name) => {
+        RawLocation { header: None, scheme: None, prefix: None, query: None, cookie: Some(name) }
+            if token(&name) =>
+        {
             Ok(Location::Cookie(name.into()))
         }
         _ => {
@@ -341,7 +402,9 @@ fn location(path: &str, raw: RawLocation) -> Result<Location, ConfigError> {
 
 fn from_token_only(path: &str, template: &Template) -> Result<(), ConfigError> {
     match template.sources().find(|s| !s.is_from_token()) {
-        Some(source) => Err(error(path, format!("{source} is not from the token; use subject, issuer or claim.NAME"))),
+        Some(source) => {
+            Err(error(path, format!("{source} is not from the token; use subject, issuer or claim.NAME")))
+        }
         None if path.ends_with(".subject") && template.sources().any(|s| *s == Source::Subject) => {
             Err(error(path, "subject cannot contain itself; use claim.sub"))
         }
@@ -352,13 +415,20 @@ fn from_token_only(path: &str, template: &Template) -> Result<(), ConfigError> {
 /// No header that the proxy owns or that carries a token may be set from a claim.
 fn headers_free(providers: &[Provider], locations: &[Location]) -> Result<(), ConfigError> {
     let carries = |name: &HeaderName| {
-        locations.iter().any(|l| matches!(l, Location::Scheme { name: n, .. } | Location::Header { name: n, .. } if n == name))
+        locations.iter().any(
+            |l| matches!(l, Location::Scheme { name: n, .. } | Location::Header { name: n, .. } if n == name),
+        )
     };
     for provider in providers {
         let claims = provider.claim_headers.iter().map(|(name, _)| ("claim_headers", name));
         let payload = provider.payload_header.iter().map(|name| ("payload_header", name));
-        if let Some((field, name)) = claims.chain(payload).find(|(_, name)| name.is_reserved() || carries(name)) {
-            let problem = format!("{} belongs to the proxy or carries tokens; choose another header, such as x-user", name.as_str());
+        if let Some((field, name)) =
+            claims.chain(payload).find(|(_, name)| name.is_reserved() || carries(name))
+        {
+            let problem = format!(
+                "{} belongs to the proxy or carries tokens; choose another header, such as x-user",
+                name.as_str()
+            );
             return Err(error(format!("providers.{}.{field}", provider.name), problem));
         }
     }
@@ -398,23 +468,38 @@ fn rules(raw: Vec<RawRule>, providers: &[Provider], mode: Mode) -> Result<(Rules
         let path = format!("rules[{n}]");
         let name = rule.name.map_or_else(|| format!("rule-{n}").into(), |name| name.0);
         if let Some(first) = names.insert(Rc::clone(&name), n) {
-            return Err(error(format!("{path}.name"), format!("{name} is the name of rules[{first}] too; give each rule its own")));
+            return Err(error(
+                format!("{path}.name"),
+                format!("{name} is the name of rules[{first}] too; give each rule its own"),
+            ));
         }
         let matching = rule.matches.ok_or_else(|| {
             error(format!("{path}.match"), "missing; write {path: \"/**\"}, or {} for every request")
         })?;
         if let Some(part) = matching.empty_part() {
-            return Err(error(format!("{path}.match.{part}"), "empty, so nothing would match; leave it out, or list what should"));
+            return Err(error(
+                format!("{path}.match.{part}"),
+                "empty, so nothing would match; leave it out, or list what should",
+            ));
         }
         let require = rule.require.ok_or_else(|| {
-            error(format!("{path}.require"), "missing; write none, {any: [PROVIDER]}, {all: [PROVIDER]} or {optional: [PROVIDER]}")
+            error(
+                format!("{path}.require"),
+                "missing; write none, {any: [PROVIDER]}, {all: [PROVIDER]} or {optional: [PROVIDER]}",
+            )
         })?;
-        rules.push(Rule { name, require: self::require(&format!("{path}.require"), require, providers)?, mode: rule.mode.unwrap_or(mode) });
+        rules.push(Rule {
+            name,
+            require: self::require(&format!("{path}.require"), require, providers)?,
+            mode: rule.mode.unwrap_or(mode),
+        });
         matches.push(matching);
     }
     let matches = Rules::new(&matches);
     if let Some((covered, by)) = matches.covered() {
-        let problem = format!("can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front");
+        let problem = format!(
+            "can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front"
+        );
         return Err(error(format!("rules[{covered}].match"), problem));
     }
     Ok((matches, rules))
@@ -431,7 +516,9 @@ fn require(path: &str, raw: RawRequire, providers: &[Provider]) -> Result<Requir
         for name in names {
             let known = || providers.iter().map(|p| &*p.name).collect::<Vec<_>>().join(", ");
             let at = providers.iter().position(|p| *p.name == *name);
-            let at = at.ok_or_else(|| error(&*path, format!("{name} is no provider; the providers are {}", known())))?;
+            let at = at.ok_or_else(|| {
+                error(&*path, format!("{name} is no provider; the providers are {}", known()))
+            })?;
             if found.contains(&at) {
                 return Err(error(&*path, format!("{name} stands twice; keep one")));
             }
@@ -446,7 +533,10 @@ fn require(path: &str, raw: RawRequire, providers: &[Provider]) -> Result<Requir
             let mut places: Vec<usize> = Vec::new();
             for provider in found.iter().filter_map(|n| providers.get(*n)) {
                 if provider.locations.iter().any(|l| places.contains(l)) {
-                    let problem = format!("the tokens of {} are in a place of another provider; give each its own tokens", provider.name);
+                    let problem = format!(
+                        "the tokens of {} are in a place of another provider; give each its own tokens",
+                        provider.name
+                    );
                     return Err(error(format!("{path}.all"), problem));
                 }
                 places.extend(&provider.locations);
@@ -465,7 +555,12 @@ fn publish(plugin: &str, sources: Vec<Source>) -> Result<Vec<(Source, PropertyKe
         match source {
             Source::Subject => return Err(error(path, "the subject is always published; leave it out")),
             Source::Issuer | Source::Claim(_) => {}
-            _ => return Err(error(path, format!("{source} is not from the token; publish issuer or claim.NAME"))),
+            _ => {
+                return Err(error(
+                    path,
+                    format!("{source} is not from the token; publish issuer or claim.NAME"),
+                ));
+            }
         }
         if out.iter().any(|(s, _)| *s == source) {
             return Err(error(path, format!("{source} stands twice; keep one")));

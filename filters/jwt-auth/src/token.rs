@@ -283,7 +283,11 @@ mod tests {
             let header = format!(r#"{{"alg":"ES256","kid":"k{n}"}}"#);
             assert_eq!(read(&header), Ok(Some(format!("k{n}"))));
             assert_eq!(read(&header), Ok(Some(format!("k{n}"))));
-            assert_eq!(read(r#"{"alg":"ES256","crit":["x"]}"#), Err(Malformed::Critical), "refusals are not remembered");
+            assert_eq!(
+                read(r#"{"alg":"ES256","crit":["x"]}"#),
+                Err(Malformed::Critical),
+                "refusals are not remembered"
+            );
         }
         assert!(headers.known.len() <= Headers::KEPT);
     }

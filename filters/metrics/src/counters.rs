@@ -37,11 +37,22 @@ impl Counters {
     /// Counters that are all 0.
     #[must_use]
     pub fn new(plugin: &Rc<str>) -> Self {
-        Counters { plugin: Rc::clone(plugin), requests: Series::new(&REQUESTS), durations: Series::new(&DURATION) }
+        Counters {
+            plugin: Rc::clone(plugin),
+            requests: Series::new(&REQUESTS),
+            durations: Series::new(&DURATION),
+        }
     }
 
     /// A request that is over. `code` is 0 if it was never answered.
-    pub fn request(&mut self, host: &dyn Host, route: Option<usize>, name: &str, code: u16, reason: Option<Reason>) {
+    pub fn request(
+        &mut self,
+        host: &dyn Host,
+        route: Option<usize>,
+        name: &str,
+        code: u16,
+        reason: Option<Reason>,
+    ) {
         let plugin = &self.plugin;
         self.requests.count(host, (route, code, reason), || {
             let reason = reason.map_or("", Reason::word);

@@ -5,6 +5,7 @@
 
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
+use portcullis_common::edits::Edits;
 use portcullis_common::facts::PropertyKey;
 use portcullis_common::filter::{Filter, Plugin, Step};
 use portcullis_common::host::Host;
@@ -12,7 +13,6 @@ use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
-use portcullis_common::edits::Edits;
 
 use crate::config::RawConfig;
 use crate::counters::Counters;

@@ -38,14 +38,23 @@ impl Policy {
         let error = |path: String, problem: String| ConfigError::new(NAME, path, problem);
         let name: Rc<str> = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let patterns = raw.routes.ok_or_else(|| {
-            error("routes".into(), "missing; list path templates such as /documents/{id}, or [] to tell none apart".into())
+            error(
+                "routes".into(),
+                "missing; list path templates such as /documents/{id}, or [] to tell none apart".into(),
+            )
         })?;
         if patterns.len() > MAX_ROUTES {
-            return Err(error("routes".into(), format!("more than {MAX_ROUTES}; each is several series for ever")));
+            return Err(error(
+                "routes".into(),
+                format!("more than {MAX_ROUTES}; each is several series for ever"),
+            ));
         }
         for (n, pattern) in patterns.iter().enumerate() {
             if patterns.iter().take(n).any(|p| p == pattern) {
-                return Err(error(format!("routes[{n}]"), format!("{} stands twice; keep one", pattern.text())));
+                return Err(error(
+                    format!("routes[{n}]"),
+                    format!("{} stands twice; keep one", pattern.text()),
+                ));
             }
         }
         let matches: Vec<RawMatch> =

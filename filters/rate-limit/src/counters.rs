@@ -58,7 +58,14 @@ impl Counters {
     }
 
     /// A decision of the limit at position `limit`, called `name`.
-    pub fn decision(&mut self, host: &dyn Host, limit: Option<usize>, name: &str, outcome: Outcome, reason: Option<Reason>) {
+    pub fn decision(
+        &mut self,
+        host: &dyn Host,
+        limit: Option<usize>,
+        name: &str,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    ) {
         let plugin = &self.plugin;
         self.decisions.count(host, (limit, outcome, reason), || {
             vec![&**plugin, name, outcome.word(), reason.map_or("", Reason::word)]

@@ -72,7 +72,11 @@ impl Filter for RateLimit {
         let size = policy.store.to_string();
         let name = [Self::NAME, &attached, &policy.plugin.name, &size];
         let table = Table::open(host, &name, 1, policy.store).map_err(|_| {
-            ConfigError::new(Self::NAME, "store", "this host has no shared data that workers can count in; run this filter in Envoy")
+            ConfigError::new(
+                Self::NAME,
+                "store",
+                "this host has no shared data that workers can count in; run this filter in Envoy",
+            )
         })?;
         log::info!("{}: {} buckets can owe something at once", policy.plugin.name, table.slots());
         let counters = Counters::new(&policy.plugin.name);
@@ -93,8 +97,12 @@ impl Filter for RateLimit {
             Some(None) => PathPart::Unreadable,
             Some(Some(path)) => PathPart::Known(path),
         };
-        let subject =
-            Subject { authority: request.authority(), method: request.method(), path: part, headers: &request.headers };
+        let subject = Subject {
+            authority: request.authority(),
+            method: request.method(),
+            path: part,
+            headers: &request.headers,
+        };
         let policy = Rc::clone(&self.policy);
         let matching = policy.matches.all(subject);
         let mut charged: Vec<(usize, Standing)> = Vec::new();
@@ -118,7 +126,8 @@ impl Filter for RateLimit {
                 Said::Unusable(failure) => (Outcome::Deny, failure.reason(), Refusal::new(failure.reason())),
                 Said::Unavailable => {
                     let refusal = Refusal::new(Reason::StoreUnavailable).header("retry-after", "1");
-                    let outcome = if self.policy.on_error == OnError::Allow { Outcome::Error } else { Outcome::Deny };
+                    let outcome =
+                        if self.policy.on_error == OnError::Allow { Outcome::Error } else { Outcome::Deny };
                     (outcome, Reason::StoreUnavailable, refusal)
                 }
             };
@@ -186,9 +195,8 @@ impl RateLimit {
                 continue;
             }
             let quota = limit.quota;
-            let back = |debts: &[u64]| {
-                Change::Write((), vec![quota.refund(debts.first().copied().unwrap_or(0), 1)])
-            };
+            let back =
+                |debts: &[u64]| Change::Write((), vec![quota.refund(debts.first().copied().unwrap_or(0), 1)]);
             if self.table.update(context.host, &self.key, now.0, back).is_err() {
                 log::warn!("{}: {}: a refund was lost", self.policy.plugin.name, limit.name);
             }

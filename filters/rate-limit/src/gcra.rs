@@ -115,11 +115,15 @@ mod tests {
         let mut arrival = 0;
         let now = 100 * SECOND;
         for left in [2, 1, 0] {
-            let Decision::Admit { arrival: next, standing } = quota.decide(arrival, now, 1) else { panic!("refused") };
+            let Decision::Admit { arrival: next, standing } = quota.decide(arrival, now, 1) else {
+                panic!("refused")
+            };
             assert_eq!(standing.remaining, left);
             arrival = next;
         }
-        let Decision::Refuse { retry_after, standing } = quota.decide(arrival, now, 1) else { panic!("admitted") };
+        let Decision::Refuse { retry_after, standing } = quota.decide(arrival, now, 1) else {
+            panic!("admitted")
+        };
         assert_eq!(retry_after, Duration::from_millis(100));
         assert_eq!(standing, Standing { remaining: 0, next: Some(Duration::from_millis(100)) });
         assert!(matches!(quota.decide(arrival, now + SECOND / 10, 1), Decision::Admit { .. }));

@@ -20,7 +20,10 @@ pub fn headers(dialect: HeaderDialect, limit: &Limit, standing: Standing) -> Vec
         HeaderDialect::Draft => {
             let reset = seconds.map_or_else(String::new, |t| format!(";t={t}"));
             vec![
-                ("ratelimit-policy", format!("\"{}\";q={};w={}", limit.name, limit.rate.count, limit.rate.period.as_secs())),
+                (
+                    "ratelimit-policy",
+                    format!("\"{}\";q={};w={}", limit.name, limit.rate.count, limit.rate.period.as_secs()),
+                ),
                 ("ratelimit", format!("\"{}\";r={}{reset}", limit.name, standing.remaining)),
             ]
         }
@@ -36,7 +39,8 @@ pub fn headers(dialect: HeaderDialect, limit: &Limit, standing: Standing) -> Vec
 /// The same as edits of a response.
 #[must_use]
 pub fn edits(headers: Vec<(&'static str, String)>) -> Vec<HeaderEdit> {
-    let edit = |(name, value): (&'static str, String)| HeaderEdit::Set(name.into(), Rc::from(value.into_bytes()));
+    let edit =
+        |(name, value): (&'static str, String)| HeaderEdit::Set(name.into(), Rc::from(value.into_bytes()));
     headers.into_iter().map(edit).collect()
 }
 

@@ -96,11 +96,17 @@ impl Policy {
             let path = format!("limits[{n}]");
             let matching = limit.matches.take().unwrap_or_default();
             if let Some(part) = matching.empty_part() {
-                return Err(error(format!("{path}.match.{part}"), "empty, so nothing would match; leave it out, or list what should"));
+                return Err(error(
+                    format!("{path}.match.{part}"),
+                    "empty, so nothing would match; leave it out, or list what should",
+                ));
             }
             let limit = self::limit(&path, limit, matching.path.as_ref(), &identity, mode)?;
             if limits.iter().any(|l| l.name == limit.name) {
-                return Err(error(format!("{path}.name"), format!("{} is the name of another limit too; give each its own", limit.name)));
+                return Err(error(
+                    format!("{path}.name"),
+                    format!("{} is the name of another limit too; give each its own", limit.name),
+                ));
             }
             matches.push(matching);
             limits.push(limit);
@@ -108,9 +114,13 @@ impl Policy {
         let store = match raw.store {
             None => 16 << 20,
             Some(store) => {
-                let size = store.size.ok_or_else(|| error("store.size", "missing; write a size such as 16MiB"))?.0;
+                let size =
+                    store.size.ok_or_else(|| error("store.size", "missing; write a size such as 16MiB"))?.0;
                 if !(4 << 10..=1 << 30).contains(&size) {
-                    return Err(error("store.size", "too small or too large; write a size from 4KiB to 1GiB"));
+                    return Err(error(
+                        "store.size",
+                        "too small or too large; write a size from 4KiB to 1GiB",
+                    ));
                 }
                 usize::try_from(size).unwrap_or(16 << 20)
             }
@@ -131,33 +141,54 @@ fn error(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(NAME, path, problem)
 }
 
-fn limit(path: &str, raw: RawLimit, pattern: Option<&Pattern>, identity: &str, mode: Mode) -> Result<Limit, ConfigError> {
+fn limit(
+    path: &str,
+    raw: RawLimit,
+    pattern: Option<&Pattern>,
+    identity: &str,
+    mode: Mode,
+) -> Result<Limit, ConfigError> {
     let at = |field: &str| format!("{path}.{field}");
-    let name = raw.name.ok_or_else(|| error(at("name"), "missing; clients and metrics know a limit by its name"))?.0;
+    let name =
+        raw.name.ok_or_else(|| error(at("name"), "missing; clients and metrics know a limit by its name"))?.0;
     let key = key(&at("key"), raw.key.unwrap_or_default(), pattern, identity)?;
     let rate = raw.rate.ok_or_else(|| error(at("rate"), "missing; write a rate such as 100/minute"))?;
     let burst = raw.burst.map_or(rate.count.get(), |b| b.get());
     let burst = NonZeroU64::new(burst).filter(|b| b.get() <= 1_000_000_000);
-    let burst = burst.ok_or_else(|| error(at("burst"), "out of range; write a whole number from 1 to 1000000000"))?;
+    let burst =
+        burst.ok_or_else(|| error(at("burst"), "out of range; write a whole number from 1 to 1000000000"))?;
     let quota = Quota::new(rate.count, rate.period, burst);
-    let quota = quota.ok_or_else(|| error(at("burst"), "too much for this rate; a full bucket would take over a century to fill"))?;
+    let quota = quota.ok_or_else(|| {
+        error(at("burst"), "too much for this rate; a full bucket would take over a century to fill")
+    })?;
     let missing = match raw.missing {
         None | Some(RawMissing::Deny) => Missing::Deny,
         Some(RawMissing::Skip) => Missing::Skip,
-        Some(RawMissing::Instead(RawInstead { value: Some(text), key: None })) if !text.is_empty() => Missing::Value(text),
+        Some(RawMissing::Instead(RawInstead { value: Some(text), key: None })) if !text.is_empty() => {
+            Missing::Value(text)
+        }
         Some(RawMissing::Instead(RawInstead { value: None, key: Some(other) })) => {
             Missing::Key(self::key(&at("missing.key"), other, pattern, identity)?)
         }
         Some(RawMissing::Instead(_)) => {
-            return Err(error(at("missing"), "not one thing; write deny, skip, {value: TEXT} or {key: [TEMPLATE]}"));
+            return Err(error(
+                at("missing"),
+                "not one thing; write deny, skip, {value: TEXT} or {key: [TEMPLATE]}",
+            ));
         }
     };
     Ok(Limit { name, key, missing, rate, quota, mode: raw.mode.unwrap_or(mode) })
 }
 
-fn key(path: &str, raw: Vec<Template>, pattern: Option<&Pattern>, identity: &str) -> Result<Vec<KeyPart>, ConfigError> {
+fn key(
+    path: &str,
+    raw: Vec<Template>,
+    pattern: Option<&Pattern>,
+    identity: &str,
+) -> Result<Vec<KeyPart>, ConfigError> {
     if raw.is_empty() {
-        let remedy = "write [\"{client.ip/32,64}\"] for a bucket per client, [\"everyone\"] for one bucket for all";
+        let remedy =
+            "write [\"{client.ip/32,64}\"] for a bucket per client, [\"everyone\"] for one bucket for all";
         return Err(error(path, format!("missing or empty; {remedy}")));
     }
     let captured = |source: &Source| match source {
@@ -166,7 +197,9 @@ fn key(path: &str, raw: Vec<Template>, pattern: Option<&Pattern>, identity: &str
     };
     for (n, template) in raw.iter().enumerate() {
         if let Some(source) = template.sources().find(|s| !captured(s)) {
-            let problem = format!("{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it");
+            let problem = format!(
+                "{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it"
+            );
             return Err(error(format!("{path}[{n}]"), problem));
         }
     }
@@ -184,7 +217,12 @@ impl KeyPart {
     ///
     /// # Errors
     /// The first value that is missing.
-    pub fn append(&self, key: &mut Vec<u8>, context: &Context<'_>, instead: Option<&str>) -> Result<(), Failure> {
+    pub fn append(
+        &self,
+        key: &mut Vec<u8>,
+        context: &Context<'_>,
+        instead: Option<&str>,
+    ) -> Result<(), Failure> {
         let mut readers = self.readers.iter();
         let text = self.template.fill_apart(|_| {
             let read = readers.next().ok_or(Failure::Absent)?.read(context);

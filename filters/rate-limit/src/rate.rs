@@ -20,7 +20,9 @@ impl Rate {
         let bad = || "not a rate".to_owned();
         let (count, period) = text.split_once('/').ok_or_else(bad)?;
         let count: u64 = count.parse().map_err(|_| bad())?;
-        let count = NonZeroU64::new(count).filter(|n| n.get() <= 1_000_000_000).ok_or("not between 1 and 1000000000")?;
+        let count = NonZeroU64::new(count)
+            .filter(|n| n.get() <= 1_000_000_000)
+            .ok_or("not between 1 and 1000000000")?;
         let seconds = match period {
             "second" => 1,
             "minute" => 60,
@@ -37,7 +39,10 @@ impl Rate {
                     "d" => 86_400,
                     _ => return Err(bad()),
                 };
-                number.checked_mul(unit).filter(|s| (1..=366 * 86_400).contains(s)).ok_or("not between 1s and 366d")?
+                number
+                    .checked_mul(unit)
+                    .filter(|s| (1..=366 * 86_400).contains(s))
+                    .ok_or("not between 1s and 366d")?
             }
         };
         Ok(Rate { count, period: Duration::from_secs(seconds) })
@@ -69,11 +74,25 @@ mod tests {
 
     #[test]
     fn any_period_will_do() {
-        for (text, count, seconds) in [("100/minute", 100, 60), ("10/7s", 10, 7), ("1/2d", 1, 172_800), ("5/second", 5, 1)] {
+        for (text, count, seconds) in
+            [("100/minute", 100, 60), ("10/7s", 10, 7), ("1/2d", 1, 172_800), ("5/second", 5, 1)]
+        {
             let rate = Rate::parse(text).unwrap();
             assert_eq!((rate.count.get(), rate.period.as_secs()), (count, seconds), "{text}");
         }
-        for bad in ["", "100", "0/minute", "/minute", "100/", "100/fortnight", "1/0s", "-1/s", "1.5/s", "1/367d", "9999999999/s"] {
+        for bad in [
+            "",
+            "100",
+            "0/minute",
+            "/minute",
+            "100/",
+            "100/fortnight",
+            "1/0s",
+            "-1/s",
+            "1.5/s",
+            "1/367d",
+            "9999999999/s",
+        ] {
             assert!(Rate::parse(bad).is_err(), "{bad}");
         }
     }

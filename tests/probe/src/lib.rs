@@ -61,7 +61,8 @@ impl Filter for Probe {
     }
 
     fn on_request(&mut self, _: &mut Stream, request: &Request, _: &Now, _: &dyn Host) -> Step<String> {
-        let order = String::from_utf8_lossy(request.headers.get("x-do").one().unwrap_or_default()).into_owned();
+        let order =
+            String::from_utf8_lossy(request.headers.get("x-do").one().unwrap_or_default()).into_owned();
         let words: Vec<&str> = order.split(' ').collect();
         match *words.as_slice() {
             ["echo"] => say(format!(
@@ -72,7 +73,9 @@ impl Filter for Probe {
                 request.protocol(),
             )),
             ["call", cluster, path] => Step::Call(vec![http(cluster, path)], "call".into()),
-            ["twice", cluster, path] => Step::Call(vec![http(cluster, path), http(cluster, path)], "twice".into()),
+            ["twice", cluster, path] => {
+                Step::Call(vec![http(cluster, path), http(cluster, path)], "twice".into())
+            }
             ["grpc", cluster, _, _] => match GrpcTarget::new(cluster, "probe.test") {
                 None => say("no target".into()),
                 Some(target) => Step::Call(
@@ -104,7 +107,13 @@ impl Filter for Probe {
                 self.streams = self.streams.wrapping_add(1);
                 if let Some(target) = GrpcTarget::new(cluster, "") {
                     let (service, method) = ("probe.Echo", "Watch");
-                    let open = RootStep::OpenStream { tag: self.streams, target, service, method, metadata: Vec::new() };
+                    let open = RootStep::OpenStream {
+                        tag: self.streams,
+                        target,
+                        service,
+                        method,
+                        metadata: Vec::new(),
+                    };
                     self.root_steps.push(open);
                 }
                 say("opening".into())
@@ -146,7 +155,11 @@ impl Filter for Probe {
     }
 
     fn on_log(&mut self, stream: &mut Stream, request: &dyn Fn() -> Request, _: &Now, _: &dyn Host) {
-        log::debug!("logged {} after {} bytes", String::from_utf8_lossy(request().target().unwrap_or_default()), stream.body);
+        log::debug!(
+            "logged {} after {} bytes",
+            String::from_utf8_lossy(request().target().unwrap_or_default()),
+            stream.body
+        );
     }
 
     fn on_tick(&mut self, _: &Now, _: &dyn Host) -> Vec<RootStep> {

@@ -25,10 +25,22 @@ pub fn curls(base: &str) -> Vec<Curl> {
     vec![
         curl("open to everybody", "/health", None, 200, "\"path\": \"/health\""),
         curl("no token", "/orders/1", None, 401, "token_missing"),
-        curl("a token of ann's: the upstream learns who calls", "/orders/1", Some(token("ann", 3600)), 200, "\"ann\""),
+        curl(
+            "a token of ann's: the upstream learns who calls",
+            "/orders/1",
+            Some(token("ann", 3600)),
+            200,
+            "\"ann\"",
+        ),
         curl("an expired token", "/orders/1", Some(token("ann", -3600)), 401, "token_invalid"),
         curl("a token with one changed character", "/orders/1", Some(tampered()), 401, "token_invalid"),
-        curl("a path that two servers read differently", "/orders/1;admin=true", Some(token("ann", 3600)), 400, "ambiguous_path"),
+        curl(
+            "a path that two servers read differently",
+            "/orders/1;admin=true",
+            Some(token("ann", 3600)),
+            400,
+            "ambiguous_path",
+        ),
         curl("no rule allows it", "/admin", None, 403, "unmatched"),
     ]
 }

@@ -17,10 +17,19 @@ use crate::upstream::Upstream;
 /// # Errors
 /// What stands in the way, in one sentence.
 pub async fn run() -> Result<(), String> {
-    let ports = Ports { listener: port("PORT", 10_000)?, admin: port("ADMIN_PORT", 9_901)?, upstream: port("UPSTREAM_PORT", 8_080)? };
-    for (name, port) in [("PORT", ports.listener), ("ADMIN_PORT", ports.admin), ("UPSTREAM_PORT", ports.upstream)] {
+    let ports = Ports {
+        listener: port("PORT", 10_000)?,
+        admin: port("ADMIN_PORT", 9_901)?,
+        upstream: port("UPSTREAM_PORT", 8_080)?,
+    };
+    for (name, port) in
+        [("PORT", ports.listener), ("ADMIN_PORT", ports.admin), ("UPSTREAM_PORT", ports.upstream)]
+    {
         if port != 0 && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
-            return Err(format!("port {port} is taken; choose another: make run {name}={}", port.saturating_add(1)));
+            return Err(format!(
+                "port {port} is taken; choose another: make run {name}={}",
+                port.saturating_add(1)
+            ));
         }
     }
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
@@ -29,7 +38,8 @@ pub async fn run() -> Result<(), String> {
     let upstream = upstream.map_err(|e| format!("the demo upstream does not start: {e}"))?;
     let ports = Ports { upstream: upstream.address().port(), ..ports };
     let example = examples::read(&paths::root().join("envoy/envoy.yaml"));
-    let (config, options) = (examples::with_ports(example, ports), Options { workers: 2, ..Options::default() });
+    let (config, options) =
+        (examples::with_ports(example, ports), Options { workers: 2, ..Options::default() });
     let envoy = tokio::select! {
         started = Envoy::try_start(&config, &options) => started.map_err(|Refused(log)| format!("Envoy does not start:\n{log}"))?,
         _ = interrupted.recv() => return Ok(()),
@@ -57,7 +67,8 @@ async fn ended(envoy: &Envoy) {
 fn welcome(envoy: &Envoy) -> String {
     let base = format!("http://{}", envoy.address());
     let admin = format!("http://{}", envoy.admin());
-    let mut text = format!("Portcullis answers on {base} (Envoy's admin interface: {admin}). Ctrl-C ends it.\n");
+    let mut text =
+        format!("Portcullis answers on {base} (Envoy's admin interface: {admin}). Ctrl-C ends it.\n");
     for curl in curls(&base) {
         text.push_str(&format!("\n# {} -> {}, {}\n{}\n", curl.what, curl.status, curl.holds, curl.command));
     }
@@ -69,10 +80,15 @@ fn welcome(envoy: &Envoy) -> String {
     text
 }
 
-#[allow(clippy::disallowed_methods, reason = "the verbs of the Makefile hand their options over in the environment")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the verbs of the Makefile hand their options over in the environment"
+)]
 fn port(name: &str, default: u16) -> Result<u16, String> {
     match env::var(name) {
-        Ok(text) if !text.is_empty() => text.parse().map_err(|_| format!("{name}={text} is no port; write a number from 0 to 65535")),
+        Ok(text) if !text.is_empty() => {
+            text.parse().map_err(|_| format!("{name}={text} is no port; write a number from 0 to 65535"))
+        }
         _ => Ok(default),
     }
 }

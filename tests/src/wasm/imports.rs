@@ -24,7 +24,9 @@ fn memory(host: &mut Host<'_>) -> Memory {
 fn read(host: &mut Host<'_>, at: u32, size: u32) -> Vec<u8> {
     let memory = memory(host);
     let data = memory.data(&*host);
-    data.get(at as usize..(at as usize) + (size as usize)).expect("a pointer into the module's memory").to_vec()
+    data.get(at as usize..(at as usize) + (size as usize))
+        .expect("a pointer into the module's memory")
+        .to_vec()
 }
 
 fn text(host: &mut Host<'_>, at: u32, size: u32) -> String {
@@ -40,9 +42,13 @@ fn give(host: &mut Host<'_>, bytes: &[u8], data: u32, size: u32) {
     let at = if bytes.is_empty() {
         0
     } else {
-        let Some(Extern::Func(allocate)) = host.get_export("proxy_on_memory_allocate") else { panic!("no allocator") };
+        let Some(Extern::Func(allocate)) = host.get_export("proxy_on_memory_allocate") else {
+            panic!("no allocator")
+        };
         let allocate: TypedFunc<u32, u32> = allocate.typed(&*host).expect("an allocator");
-        allocate.call(&mut *host, u32::try_from(bytes.len()).expect("fits")).expect("the allocator does not trap")
+        allocate
+            .call(&mut *host, u32::try_from(bytes.len()).expect("fits"))
+            .expect("the allocator does not trap")
     };
     if !bytes.is_empty() {
         write(host, at, bytes);
@@ -144,19 +150,24 @@ fn link_basics(linker: &mut Linker<HostState>) {
             None => BAD_ARGUMENT,
         }
     });
-    import!(linker, "env", "proxy_get_buffer_bytes", |host, which: u32, start: u32, max: u32, data: u32, size: u32| {
-        let state = host.data_mut();
-        let bytes = match which {
-            1 => state.stream().map(|s| s.response_body.clone()).unwrap_or_default(),
-            4 => state.call_response.1.clone(),
-            5 => state.grpc_message.clone(),
-            7 => state.configuration.clone(),
-            _ => return NOT_FOUND,
-        };
-        let bytes: Vec<u8> = bytes.into_iter().skip(start as usize).take(max as usize).collect();
-        give(host, &bytes, data, size);
-        OK
-    });
+    import!(
+        linker,
+        "env",
+        "proxy_get_buffer_bytes",
+        |host, which: u32, start: u32, max: u32, data: u32, size: u32| {
+            let state = host.data_mut();
+            let bytes = match which {
+                1 => state.stream().map(|s| s.response_body.clone()).unwrap_or_default(),
+                4 => state.call_response.1.clone(),
+                5 => state.grpc_message.clone(),
+                7 => state.configuration.clone(),
+                _ => return NOT_FOUND,
+            };
+            let bytes: Vec<u8> = bytes.into_iter().skip(start as usize).take(max as usize).collect();
+            give(host, &bytes, data, size);
+            OK
+        }
+    );
 }
 
 fn link_headers(linker: &mut Linker<HostState>) {
@@ -165,20 +176,30 @@ fn link_headers(linker: &mut Linker<HostState>) {
         give(host, &bytes, data, size);
         OK
     });
-    import!(linker, "env", "proxy_replace_header_map_value", |host, which: u32, n: u32, ns: u32, v: u32, vs: u32| {
-        let (name, value) = (read(host, n, ns), read(host, v, vs));
-        let Some(map) = map(host.data_mut(), which) else { return BAD_ARGUMENT };
-        let place = map.iter().position(|(n, _)| *n == name).unwrap_or(map.len());
-        map.retain(|(n, _)| *n != name);
-        map.insert(place.min(map.len()), (name, value));
-        OK
-    });
-    import!(linker, "env", "proxy_add_header_map_value", |host, which: u32, n: u32, ns: u32, v: u32, vs: u32| {
-        let (name, value) = (read(host, n, ns), read(host, v, vs));
-        let Some(map) = map(host.data_mut(), which) else { return BAD_ARGUMENT };
-        map.push((name, value));
-        OK
-    });
+    import!(
+        linker,
+        "env",
+        "proxy_replace_header_map_value",
+        |host, which: u32, n: u32, ns: u32, v: u32, vs: u32| {
+            let (name, value) = (read(host, n, ns), read(host, v, vs));
+            let Some(map) = map(host.data_mut(), which) else { return BAD_ARGUMENT };
+            let place = map.iter().position(|(n, _)| *n == name).unwrap_or(map.len());
+            map.retain(|(n, _)| *n != name);
+            map.insert(place.min(map.len()), (name, value));
+            OK
+        }
+    );
+    import!(
+        linker,
+        "env",
+        "proxy_add_header_map_value",
+        |host, which: u32, n: u32, ns: u32, v: u32, vs: u32| {
+            let (name, value) = (read(host, n, ns), read(host, v, vs));
+            let Some(map) = map(host.data_mut(), which) else { return BAD_ARGUMENT };
+            map.push((name, value));
+            OK
+        }
+    );
     import!(linker, "env", "proxy_remove_header_map_value", |host, which: u32, n: u32, ns: u32| {
         let name = read(host, n, ns);
         let Some(map) = map(host.data_mut(), which) else { return BAD_ARGUMENT };
@@ -217,13 +238,18 @@ fn link_data(linker: &mut Linker<HostState>) {
         stream.properties.insert(path, value);
         OK
     });
-    import!(linker, "env", "proxy_get_shared_data", |host, k: u32, ks: u32, data: u32, size: u32, cas: u32| {
-        let key = read(host, k, ks);
-        let Some((value, version)) = host.data().world.shared.get(&key) else { return NOT_FOUND };
-        give(host, &value, data, size);
-        write(host, cas, &version.0.to_le_bytes());
-        OK
-    });
+    import!(
+        linker,
+        "env",
+        "proxy_get_shared_data",
+        |host, k: u32, ks: u32, data: u32, size: u32, cas: u32| {
+            let key = read(host, k, ks);
+            let Some((value, version)) = host.data().world.shared.get(&key) else { return NOT_FOUND };
+            give(host, &value, data, size);
+            write(host, cas, &version.0.to_le_bytes());
+            OK
+        }
+    );
     import!(linker, "env", "proxy_set_shared_data", |host, k: u32, ks: u32, v: u32, vs: u32, cas: u32| {
         let (key, value) = (read(host, k, ks), read(host, v, vs));
         match host.data().world.shared.set(&key, &value, Cas(cas)) {
@@ -254,58 +280,65 @@ fn link_data(linker: &mut Linker<HostState>) {
         let state = host.data_mut();
         let Some((kind, name)) = state.metrics.get(id as usize) else { return NOT_FOUND };
         let gauge = *kind == 1;
-        state.world.update_metric(name, |v| *v = if gauge { i64::try_from(value).expect("fits") } else { *v + 1 });
+        state
+            .world
+            .update_metric(name, |v| *v = if gauge { i64::try_from(value).expect("fits") } else { *v + 1 });
         OK
     });
-    import!(linker, "env", "proxy_call_foreign_function", |host, n: u32, ns: u32, a: u32, s: u32, data: u32, size: u32| {
-        let (name, argument) = (text(host, n, ns), read(host, a, s));
-        let answer = host.data().foreign.as_ref().map_or(Err(NOT_FOUND), |f| f(&name, &argument));
-        match answer {
-            Ok(bytes) => {
-                give(host, &bytes, data, size);
-                OK
+    import!(
+        linker,
+        "env",
+        "proxy_call_foreign_function",
+        |host, n: u32, ns: u32, a: u32, s: u32, data: u32, size: u32| {
+            let (name, argument) = (text(host, n, ns), read(host, a, s));
+            let answer = host.data().foreign.as_ref().map_or(Err(NOT_FOUND), |f| f(&name, &argument));
+            match answer {
+                Ok(bytes) => {
+                    give(host, &bytes, data, size);
+                    OK
+                }
+                Err(status) => status,
             }
-            Err(status) => status,
         }
-    });
+    );
 }
 
 fn link_calls(linker: &mut Linker<HostState>) {
-    import!(
-        linker,
-        "env",
-        "proxy_http_call",
-        |host, u: u32, us: u32, h: u32, hs: u32, b: u32, bs: u32, _t: u32, _ts: u32, timeout: u32, token: u32| {
-            let (target, headers, body) = (read(host, u, us), read(host, h, hs), read(host, b, bs));
-            if host.data().unknown_clusters.contains(&target) {
-                return BAD_ARGUMENT;
-            }
-            call(host, target, as_text(pairs(headers)), body, timeout, token)
+    import!(linker, "env", "proxy_http_call", |host,
+                                               u: u32,
+                                               us: u32,
+                                               h: u32,
+                                               hs: u32,
+                                               b: u32,
+                                               bs: u32,
+                                               _t: u32,
+                                               _ts: u32,
+                                               timeout: u32,
+                                               token: u32| {
+        let (target, headers, body) = (read(host, u, us), read(host, h, hs), read(host, b, bs));
+        if host.data().unknown_clusters.contains(&target) {
+            return BAD_ARGUMENT;
         }
-    );
-    import!(
-        linker,
-        "env",
-        "proxy_grpc_call",
-        |host,
-         u: u32,
-         us: u32,
-         s: u32,
-         ss: u32,
-         m: u32,
-         ms: u32,
-         i: u32,
-         is: u32,
-         d: u32,
-         ds: u32,
-         timeout: u32,
-         token: u32| {
-            let (target, metadata, message) = (read(host, u, us), read(host, i, is), read(host, d, ds));
-            let mut headers = as_text(pairs(metadata));
-            headers.insert(0, (":path".into(), format!("/{}/{}", text(host, s, ss), text(host, m, ms))));
-            call(host, target, headers, message, timeout, token)
-        }
-    );
+        call(host, target, as_text(pairs(headers)), body, timeout, token)
+    });
+    import!(linker, "env", "proxy_grpc_call", |host,
+                                               u: u32,
+                                               us: u32,
+                                               s: u32,
+                                               ss: u32,
+                                               m: u32,
+                                               ms: u32,
+                                               i: u32,
+                                               is: u32,
+                                               d: u32,
+                                               ds: u32,
+                                               timeout: u32,
+                                               token: u32| {
+        let (target, metadata, message) = (read(host, u, us), read(host, i, is), read(host, d, ds));
+        let mut headers = as_text(pairs(metadata));
+        headers.insert(0, (":path".into(), format!("/{}/{}", text(host, s, ss), text(host, m, ms))));
+        call(host, target, headers, message, timeout, token)
+    });
     import!(linker, "env", "proxy_get_status", |host, code: u32, data: u32, size: u32| {
         let status = host.data().grpc_status;
         write(host, code, &status.to_le_bytes());
@@ -330,11 +363,16 @@ fn call(
 }
 
 fn link_wasi(linker: &mut Linker<HostState>) {
-    import!(linker, "wasi_snapshot_preview1", "clock_time_get", |host, clock: u32, _precision: u64, time: u32| {
-        let now = if clock == 1 { host.data().world.mono() } else { host.data().world.wall() };
-        write(host, time, &now.to_le_bytes());
-        OK
-    });
+    import!(
+        linker,
+        "wasi_snapshot_preview1",
+        "clock_time_get",
+        |host, clock: u32, _precision: u64, time: u32| {
+            let now = if clock == 1 { host.data().world.mono() } else { host.data().world.wall() };
+            write(host, time, &now.to_le_bytes());
+            OK
+        }
+    );
     import!(linker, "wasi_snapshot_preview1", "random_get", |host, at: u32, size: u32| {
         let state = host.data_mut();
         state.random = state.random.wrapping_add(1);
@@ -348,8 +386,13 @@ fn link_wasi(linker: &mut Linker<HostState>) {
         OK
     });
     import!(linker, "wasi_snapshot_preview1", "environ_get", |_host, _list: u32, _buffer: u32| { OK });
-    import!(linker, "wasi_snapshot_preview1", "fd_write", |host, _fd: u32, _v: u32, _n: u32, written: u32| {
-        write(host, written, &[0; 4]);
-        OK
-    });
+    import!(
+        linker,
+        "wasi_snapshot_preview1",
+        "fd_write",
+        |host, _fd: u32, _v: u32, _n: u32, written: u32| {
+            write(host, written, &[0; 4]);
+            OK
+        }
+    );
 }

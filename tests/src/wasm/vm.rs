@@ -98,7 +98,8 @@ impl Vm {
         let mut store = Store::new(engine(), HostState::new(world));
         store.set_fuel(FUEL).expect("fuel");
         let instance = linker.instantiate(&mut store, &module).expect("the module links");
-        let vm = Vm { inner: Rc::new(RefCell::new(Inner { store, instance, next_context: ROOT + 1, fuel: 0 })) };
+        let vm =
+            Vm { inner: Rc::new(RefCell::new(Inner { store, instance, next_context: ROOT + 1, fuel: 0 })) };
         vm.call("_initialize", &[]).expect("the module starts");
         vm
     }
@@ -226,7 +227,8 @@ impl Vm {
         let Inner { store, instance, fuel, .. } = &mut *inner;
         let Some(function) = instance.get_func(&mut *store, export) else { return Ok(0) };
         store.set_fuel(FUEL).expect("fuel");
-        let parameters: Vec<wasmtime::Val> = arguments.iter().map(|a| wasmtime::Val::I32(a.cast_signed())).collect();
+        let parameters: Vec<wasmtime::Val> =
+            arguments.iter().map(|a| wasmtime::Val::I32(a.cast_signed())).collect();
         let mut results = vec![wasmtime::Val::I32(0); function.ty(&*store).results().len()];
         let outcome = function.call(&mut *store, &parameters, &mut results);
         *fuel += FUEL - store.get_fuel().expect("fuel");
@@ -255,7 +257,10 @@ impl Plugin {
     ///
     /// # Panics
     /// If the module traps.
-    pub fn stream<N: AsRef<[u8]>, V: AsRef<[u8]>>(&self, headers: impl IntoIterator<Item = (N, V)>) -> Stream {
+    pub fn stream<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Stream {
         let id = {
             let mut inner = self.vm.inner.borrow_mut();
             let id = inner.next_context;
@@ -416,7 +421,13 @@ impl Stream {
     /// Sets a property or fact.
     pub fn set_property(&self, path: &str, value: impl Into<Vec<u8>>) {
         let value = value.into();
-        self.vm.state(|s| s.streams.get_mut(&self.id).expect("the stream").properties.insert(path.as_bytes().to_vec(), value));
+        self.vm.state(|s| {
+            s.streams
+                .get_mut(&self.id)
+                .expect("the stream")
+                .properties
+                .insert(path.as_bytes().to_vec(), value)
+        });
     }
 
     /// The stream is logged.

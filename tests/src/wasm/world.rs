@@ -66,6 +66,8 @@ impl World {
     }
 
     pub(super) fn update_metric(&self, name: &str, change: impl FnOnce(&mut i64)) {
-        change(self.metrics.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default());
+        change(
+            self.metrics.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+        );
     }
 }

@@ -21,7 +21,8 @@ pub fn parse<T: DeserializeOwned>(filter: &'static str, config: &[u8]) -> Result
     }
     // A serialized Struct starts with a newline, as a block of JSON in YAML may; nothing is both.
     let json = json::object(config, MAX_VALUES).or_else(|error| {
-        let problem = || ConfigError::new(filter, "", format!("not a JSON object: {error}; check the quoting"));
+        let problem =
+            || ConfigError::new(filter, "", format!("not a JSON object: {error}; check the quoting"));
         proto_struct::read(config).ok_or_else(problem)
     })?;
     T::deserialize(Located(&json.into())).map_err(|p| ConfigError::new(filter, p.path, p.text))
@@ -68,16 +69,37 @@ mod tests {
             ("", "f: no configuration; its README shows the smallest one"),
             ("{", "f: not a JSON object: EOF while parsing an object at line 1 column 1; check the quoting"),
             ("{}", "f: inner: missing; it is required, the README's table says what it takes"),
-            (r#"{"inner":{"a":[{}]}}"#, "f: inner.a[0].wait: missing; it is required, the README's table says what it takes"),
+            (
+                r#"{"inner":{"a":[{}]}}"#,
+                "f: inner.a[0].wait: missing; it is required, the README's table says what it takes",
+            ),
             (r#"{"inner":{"a":[7]}}"#, "f: inner.a[0]: integer `7` does not fit; write an object with wait"),
-            (r#"{"inner":{"a":[{"wait":"1s","who":1}]}}"#, "f: inner.a[0].who: no such field; the fields here are wait, size"),
-            (r#"{"inner":{},"inner":{}}"#, "f: not a JSON object: `inner` stands twice at line 1 column 23; check the quoting"),
-            (r#"{"inner":{"a":[{"wait":3}]}}"#, "f: inner.a[0].wait: integer `3` does not fit; write a duration with its unit, such as \"30s\""),
-            (r#"{"inner":{"a":[{"wait":"soon"}]}}"#, "f: inner.a[0].wait: not a duration; write a duration with its unit, such as \"30s\""),
-            (r#"{"inner":{"a":[{"wait":"1s","size":"s3cret"}]}}"#, "f: inner.a[0].size: text does not fit; write a whole number"),
+            (
+                r#"{"inner":{"a":[{"wait":"1s","who":1}]}}"#,
+                "f: inner.a[0].who: no such field; the fields here are wait, size",
+            ),
+            (
+                r#"{"inner":{},"inner":{}}"#,
+                "f: not a JSON object: `inner` stands twice at line 1 column 23; check the quoting",
+            ),
+            (
+                r#"{"inner":{"a":[{"wait":3}]}}"#,
+                "f: inner.a[0].wait: integer `3` does not fit; write a duration with its unit, such as \"30s\"",
+            ),
+            (
+                r#"{"inner":{"a":[{"wait":"soon"}]}}"#,
+                "f: inner.a[0].wait: not a duration; write a duration with its unit, such as \"30s\"",
+            ),
+            (
+                r#"{"inner":{"a":[{"wait":"1s","size":"s3cret"}]}}"#,
+                "f: inner.a[0].size: text does not fit; write a whole number",
+            ),
             (r#"{"inner":{},"kind":"three"}"#, "f: kind: `three` does not fit; write one of one, two"),
             (r#"{"inner":{},"kind":3}"#, "f: kind: integer `3` does not fit; write text"),
-            (r#"{"inner":{}} x"#, "f: not a JSON object: trailing characters at line 1 column 14; check the quoting"),
+            (
+                r#"{"inner":{}} x"#,
+                "f: not a JSON object: trailing characters at line 1 column 14; check the quoting",
+            ),
         ] {
             assert_eq!(refused(config), want, "{config}");
         }

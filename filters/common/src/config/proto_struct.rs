@@ -132,13 +132,17 @@ mod tests {
             Value::Bool(b) => vec![4 << 3, u8::from(*b)],
             Value::Number(n) => [&[2 << 3 | 1][..], &n.as_f64().unwrap().to_le_bytes()].concat(),
             Value::String(s) => bytes(3, s.as_bytes()),
-            Value::Array(items) => bytes(6, &items.iter().flat_map(|i| bytes(1, &write(i))).collect::<Vec<_>>()),
+            Value::Array(items) => {
+                bytes(6, &items.iter().flat_map(|i| bytes(1, &write(i))).collect::<Vec<_>>())
+            }
             Value::Object(map) => bytes(5, &write_struct(map)),
         }
     }
 
     pub(crate) fn write_struct(map: &Map<String, Value>) -> Vec<u8> {
-        map.iter().flat_map(|(k, v)| bytes(1, &[bytes(1, k.as_bytes()), bytes(2, &write(v))].concat())).collect()
+        map.iter()
+            .flat_map(|(k, v)| bytes(1, &[bytes(1, k.as_bytes()), bytes(2, &write(v))].concat()))
+            .collect()
     }
 
     #[test]

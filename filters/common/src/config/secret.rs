@@ -80,7 +80,13 @@ mod tests {
         let secret: Secret = serde_json::from_str(r#"{"value":"hush"}"#).unwrap();
         assert_eq!(secret.expose(), b"hush");
         assert_eq!(format!("{secret:?}"), "***");
-        for bad in [r#"{}"#, r#"{"value":""}"#, r#"{"value":"a","env":"b"}"#, r#"{"env":"PORTCULLIS_NOT_SET"}"#, r#""hush""#] {
+        for bad in [
+            r#"{}"#,
+            r#"{"value":""}"#,
+            r#"{"value":"a","env":"b"}"#,
+            r#"{"env":"PORTCULLIS_NOT_SET"}"#,
+            r#""hush""#,
+        ] {
             let error = serde_json::from_str::<Secret>(bad).unwrap_err().to_string();
             assert!(!error.contains("hush") || bad == r#""hush""#, "{error}");
         }

@@ -201,8 +201,19 @@ impl HeaderName {
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         const RESERVED: [&str; 13] = [
-            "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host", "keep-alive",
-            "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for",
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "cookie",
+            "expect",
+            "host",
+            "keep-alive",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "x-forwarded-for",
         ];
         RESERVED.contains(&self.as_str()) || self.as_str().starts_with("x-envoy-")
     }

@@ -60,7 +60,11 @@ impl HostPattern {
             return Err("not a host".into());
         }
         if text.starts_with('*') {
-            if name.starts_with('.') { Ok(HostPattern::Suffix(name.into())) } else { Err("not a host".into()) }
+            if name.starts_with('.') {
+                Ok(HostPattern::Suffix(name.into()))
+            } else {
+                Err("not a host".into())
+            }
         } else {
             Ok(HostPattern::Exact(name.into()))
         }
@@ -199,7 +203,9 @@ impl<'de> Deserialize<'de> for HeaderCondition {
         let raw = RawHeaderCondition::deserialize(deserializer)?;
         let test = match (raw.equals, raw.prefix, raw.present, raw.absent) {
             (Some(value), None, None, None) => HeaderTest::Equals(value.into_bytes().into()),
-            (None, Some(value), None, None) if !value.is_empty() => HeaderTest::Prefix(value.into_bytes().into()),
+            (None, Some(value), None, None) if !value.is_empty() => {
+                HeaderTest::Prefix(value.into_bytes().into())
+            }
             (None, None, Some(true), None) => HeaderTest::Present,
             (None, None, None, Some(true)) => HeaderTest::Absent,
             _ => {
@@ -348,7 +354,12 @@ mod tests {
 
     #[test]
     fn a_header_condition_has_one_test() {
-        for bad in [r#"{"name":"a"}"#, r#"{"name":"a","equals":"b","present":true}"#, r#"{"name":"a","present":false}"#, r#"{"name":"a","prefix":""}"#] {
+        for bad in [
+            r#"{"name":"a"}"#,
+            r#"{"name":"a","equals":"b","present":true}"#,
+            r#"{"name":"a","present":false}"#,
+            r#"{"name":"a","prefix":""}"#,
+        ] {
             assert!(serde_json::from_str::<HeaderCondition>(bad).is_err(), "{bad}");
         }
     }

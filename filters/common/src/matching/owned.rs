@@ -24,9 +24,10 @@ impl OwnedHeaders {
     #[must_use]
     pub fn owns(&self, name: &[u8]) -> bool {
         self.lengths & length_bit(name.len()) != 0
-            && self.names.iter().any(|owned| {
-                owned.len() == name.len() && owned.iter().zip(name).all(|(a, b)| *a == fold(*b))
-            })
+            && self
+                .names
+                .iter()
+                .any(|owned| owned.len() == name.len() && owned.iter().zip(name).all(|(a, b)| *a == fold(*b)))
     }
 
     /// Drops the client's copies from `headers` and gives their names, for the host to drop too.
@@ -62,7 +63,8 @@ mod tests {
 
     #[test]
     fn stripping_names_what_the_host_must_drop() {
-        let mut headers: Headers = [("x_user", "root"), ("accept", "*/*"), ("x-user", "root")].into_iter().collect();
+        let mut headers: Headers =
+            [("x_user", "root"), ("accept", "*/*"), ("x-user", "root")].into_iter().collect();
         let removed = OwnedHeaders::new(["x-user"]).strip(&mut headers);
         assert_eq!(removed, [b"x_user".to_vec(), b"x-user".to_vec()]);
         assert_eq!(headers.len(), 1);

@@ -85,12 +85,16 @@ fn segment(text: &str) -> Result<Segment, String> {
     if let Some(name) = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
         let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
-            return Err(format!("`{text}` is no capture; name it with letters, digits and `_`, as in `{{id}}`"));
+            return Err(format!(
+                "`{text}` is no capture; name it with letters, digits and `_`, as in `{{id}}`"
+            ));
         }
         return Ok(Segment::Capture(name.into()));
     }
     if text.contains(['{', '}', '*']) {
-        return Err(format!("`{text}` mixes text and wildcards; a segment is text, `{{name}}`, or a last `**`"));
+        return Err(format!(
+            "`{text}` mixes text and wildcards; a segment is text, `{{name}}`, or a last `**`"
+        ));
     }
     let path = format!("/{text}");
     let form = NormalPath::new(path.as_bytes(), EncodedSlash::Keep)
@@ -100,7 +104,11 @@ fn segment(text: &str) -> Result<Segment, String> {
 
 impl<'de> serde::Deserialize<'de> for Pattern {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::config::from_text(deserializer, "a path template, such as \"/documents/{id}\" or \"/files/**\"", Pattern::parse)
+        crate::config::from_text(
+            deserializer,
+            "a path template, such as \"/documents/{id}\" or \"/files/**\"",
+            Pattern::parse,
+        )
     }
 }
 
@@ -128,14 +136,32 @@ mod tests {
         assert!(pattern.rest);
         assert_eq!(Pattern::parse("/**").unwrap().segments, []);
         assert_eq!(Pattern::parse("/").unwrap().segments.len(), 1);
-        assert_eq!(Pattern::parse("/caf%C3%A9").unwrap().segments, Pattern::parse("/caf\u{e9}").unwrap().segments);
+        assert_eq!(
+            Pattern::parse("/caf%C3%A9").unwrap().segments,
+            Pattern::parse("/caf\u{e9}").unwrap().segments
+        );
     }
 
     #[test]
     fn templates_that_cannot_match_are_refused_with_a_remedy() {
         for bad in [
-            "", "a", "a/b", "/a**", "/**/a", "/a/*", "/a*", "/{}", "/{a-b}", "/{a}{b}", "/{a}/{a}", "/a//b", "/a;b", "/../a",
-            "/a%2", "//**", "/{id}.json",
+            "",
+            "a",
+            "a/b",
+            "/a**",
+            "/**/a",
+            "/a/*",
+            "/a*",
+            "/{}",
+            "/{a-b}",
+            "/{a}{b}",
+            "/{a}/{a}",
+            "/a//b",
+            "/a;b",
+            "/../a",
+            "/a%2",
+            "//**",
+            "/{id}.json",
         ] {
             let error = Pattern::parse(bad).unwrap_err();
             assert!(error.contains("; ") || error.contains("no request"), "{bad}: {error}");

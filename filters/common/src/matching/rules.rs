@@ -282,7 +282,12 @@ mod tests {
     fn ask<T>(method: &str, host: &str, path: &str, ask: impl Fn(Subject<'_>) -> T) -> T {
         let normal = NormalPath::new(path.as_bytes(), EncodedSlash::Refuse).unwrap();
         let headers = Headers::default();
-        ask(Subject { authority: host.as_bytes(), method: method.as_bytes(), path: PathPart::Known(&normal), headers: &headers })
+        ask(Subject {
+            authority: host.as_bytes(),
+            method: method.as_bytes(),
+            path: PathPart::Known(&normal),
+            headers: &headers,
+        })
     }
 
     #[test]
@@ -337,7 +342,13 @@ mod tests {
             (&[r#"{"hosts":["*.c"]}"#, r#"{"hosts":["a.c","b.c"]}"#], Some((1, 0))),
             (&[r#"{"hosts":["*.c"]}"#, r#"{"hosts":["a.c","d"]}"#], None),
             (&[r#"{"hosts":["a.c"]}"#, r#"{"hosts":["*.c"]}"#], None),
-            (&[r#"{"headers":[{"name":"a","present":true}]}"#, r#"{"headers":[{"name":"a","equals":"1"}]}"#], Some((1, 0))),
+            (
+                &[
+                    r#"{"headers":[{"name":"a","present":true}]}"#,
+                    r#"{"headers":[{"name":"a","equals":"1"}]}"#,
+                ],
+                Some((1, 0)),
+            ),
             (&[r#"{"path":"/a"}"#, r#"{"path":"/b"}"#, r#"{"path":"/a"}"#], Some((2, 0))),
         ] {
             assert_eq!(rules(list).covered(), want, "{list:?}");

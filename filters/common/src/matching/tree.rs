@@ -209,7 +209,11 @@ mod tests {
             Segment::Literal(l) => **l == *text.as_bytes(),
             Segment::Capture(_) => !text.is_empty(),
         };
-        let long = if pattern.rest { segments.len() >= pattern.segments.len() } else { segments.len() == pattern.segments.len() };
+        let long = if pattern.rest {
+            segments.len() >= pattern.segments.len()
+        } else {
+            segments.len() == pattern.segments.len()
+        };
         long && pattern.segments.iter().zip(&segments).all(fits)
     }
 

@@ -195,7 +195,8 @@ pub(super) fn set_tick(millis: u32) {
 pub(super) fn buffer(which: Buffer, max: usize) -> Result<Vec<u8>, HostFailure> {
     let (mut data, mut size) = (null_mut(), 0);
     // SAFETY: both results live through the call.
-    let status = unsafe { imports::proxy_get_buffer_bytes(which as u32, 0, max, &raw mut data, &raw mut size) };
+    let status =
+        unsafe { imports::proxy_get_buffer_bytes(which as u32, 0, max, &raw mut data, &raw mut size) };
     if status == NOT_FOUND { Ok(Vec::new()) } else { taken(status, data, size) }
 }
 
@@ -209,14 +210,26 @@ pub(super) fn headers(map: Map) -> Result<Headers, HostFailure> {
 pub(super) fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), HostFailure> {
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {
-        imports::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        imports::proxy_replace_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     })
 }
 
 pub(super) fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), HostFailure> {
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {
-        imports::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        imports::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     })
 }
 
@@ -228,7 +241,8 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostFailure> {
 pub(super) fn property(path: &[u8]) -> Option<Vec<u8>> {
     let (mut data, mut size) = (null_mut(), 0);
     // SAFETY: the path is a live slice, both results live through the call.
-    let status = unsafe { imports::proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
+    let status =
+        unsafe { imports::proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
     taken(status, data, size).ok()
 }
 

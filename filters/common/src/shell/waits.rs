@@ -104,7 +104,9 @@ impl<F: Filter> Paused<F> {
 fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused: bool) -> Action {
     let Paused { state, request, pending, awaits, since, .. } = waiting;
     let answers = match awaits {
-        Awaits::Calls(calls) => calls.into_iter().map(|(_, answer)| answer.unwrap_or(Answer::Timeout)).collect(),
+        Awaits::Calls(calls) => {
+            calls.into_iter().map(|(_, answer)| answer.unwrap_or(Answer::Timeout)).collect()
+        }
         Awaits::Key(_) => vec![Answer::Woken],
     };
     let now = since.again();
@@ -112,14 +114,14 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
         let filter = root.filter.try_borrow_mut().ok();
         let held = state.try_borrow_mut().ok();
         match (filter, held) {
-            (Some(mut filter), Some(mut held)) => filter
-                .as_mut()
-                .map(|f| f.on_answer(&mut held, &request, pending, answers, &now, &Proxy)),
+            (Some(mut filter), Some(mut held)) => {
+                filter.as_mut().map(|f| f.on_answer(&mut held, &request, pending, answers, &now, &Proxy))
+            }
             _ => None,
         }
     };
-    let step = step
-        .unwrap_or_else(|| Step::Reply(Refusal::new(Reason::HostError).reply(request.protocol(), None)));
+    let step =
+        step.unwrap_or_else(|| Step::Reply(Refusal::new(Reason::HostError).reply(request.protocol(), None)));
     settle(root, id, &state, request, step, now, paused)
 }
 
@@ -158,7 +160,11 @@ pub(super) fn expire<F: Filter>(root: &Rc<Shared<F>>, now: Mono) {
     });
 }
 
-fn release<F: Filter>(root: &Rc<Shared<F>>, which: &dyn Fn(&Paused<F>) -> bool, adjust: &dyn Fn(&mut Paused<F>)) {
+fn release<F: Filter>(
+    root: &Rc<Shared<F>>,
+    which: &dyn Fn(&Paused<F>) -> bool,
+    adjust: &dyn Fn(&mut Paused<F>),
+) {
     let due: Vec<u32> = root.paused.borrow().iter().filter(|(_, w)| which(w)).map(|(id, _)| *id).collect();
     for id in due {
         let Some(mut waiting) = root.paused.borrow_mut().remove(&id) else { continue };
@@ -188,7 +194,13 @@ pub(super) fn dispatch(callout: &Callout) -> Result<u32, Answer> {
         Callout::Http { cluster, headers, body, timeout } => {
             let headers = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let body = (!body.is_empty()).then_some(body.as_slice());
-            hostcalls::dispatch_http_call(cluster, headers, body, Vec::new(), at_least_a_millisecond(*timeout))
+            hostcalls::dispatch_http_call(
+                cluster,
+                headers,
+                body,
+                Vec::new(),
+                at_least_a_millisecond(*timeout),
+            )
         }
         Callout::Grpc { target, service, method, metadata, message, timeout } => {
             let metadata = metadata.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();

@@ -1,9 +1,9 @@
 //! Resolving a source against a request.
 
+use super::Failure;
 use super::address;
 use super::params;
 use super::source::Source;
-use super::Failure;
 use crate::facts::{self, PropertyKey};
 use crate::headers::Lookup;
 use crate::host::Host;
@@ -26,7 +26,9 @@ impl Reader {
     pub fn new(source: Source, identity: &str) -> Reader {
         let attribute = |path: &[u8]| Some(PropertyKey::from(path));
         let key = match &source {
-            Source::Subject | Source::Issuer | Source::Claim(_) => Some(facts::key(identity, &source.to_string())),
+            Source::Subject | Source::Issuer | Source::Claim(_) => {
+                Some(facts::key(identity, &source.to_string()))
+            }
             Source::ClientIp(_) => attribute(b"source\0address"),
             Source::PeerSpiffe => attribute(b"connection\0uri_san_peer_certificate"),
             Source::PeerSha256 => attribute(b"connection\0sha256_peer_certificate_digest"),
@@ -72,10 +74,14 @@ impl Reader {
                 let uri = validated(context.host).then(property).flatten().ok_or(Failure::Absent)?;
                 if uri.starts_with(b"spiffe://") { params::text(&uri) } else { Err(Failure::Absent) }
             }
-            Source::PeerSha256 => params::text(&validated(context.host).then(property).flatten().ok_or(Failure::Absent)?),
+            Source::PeerSha256 => {
+                params::text(&validated(context.host).then(property).flatten().ok_or(Failure::Absent)?)
+            }
             Source::Method => params::text(context.request.method()),
             Source::Host => params::text(&host_of(context.request.authority()).ok_or(Failure::Unusable)?),
-            Source::Route => Ok(context.pattern.map_or_else(|| facts::UNMATCHED.to_owned(), |p| p.text().to_string())),
+            Source::Route => {
+                Ok(context.pattern.map_or_else(|| facts::UNMATCHED.to_owned(), |p| p.text().to_string()))
+            }
         }
     }
 }
@@ -104,7 +110,9 @@ pub fn scalar(value: Ref<'_>) -> Result<String, Failure> {
         Kind::Unsigned(n) => Ok(n.to_string()),
         Kind::Signed(n) => Ok(n.to_string()),
         // 2^53: beyond it a double no longer tells neighbours apart.
-        Kind::Float(n) if n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0 => Ok((n as i64).to_string()),
+        Kind::Float(n) if n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0 => {
+            Ok((n as i64).to_string())
+        }
         Kind::Text(s) => params::text(s.as_bytes()),
         Kind::Float(_) | Kind::Array | Kind::Object => Err(Failure::Unusable),
     }

@@ -6,7 +6,9 @@ use crate::headers::Headers;
 /// The values of a query parameter, decoded as HTML forms are (WHATWG URL, "application/x-www-form-urlencoded"). A
 /// value with a bad `%` comes as it stands, and will not be text that anybody signed.
 pub fn query<'a>(query: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
-    pairs(query).filter(move |(key, _)| decode_form(key) == name.as_bytes()).map(|(_, value)| decode_form(value))
+    pairs(query)
+        .filter(move |(key, _)| decode_form(key) == name.as_bytes())
+        .map(|(_, value)| decode_form(value))
 }
 
 /// The query without any parameter called `name`; the others stay as they were, to the byte.
@@ -64,7 +66,9 @@ fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     match pair.iter().position(|&b| b == b'=') {
-        Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at.saturating_add(1)..).unwrap_or_default()),
+        Some(at) => {
+            (pair.get(..at).unwrap_or_default(), pair.get(at.saturating_add(1)..).unwrap_or_default())
+        }
         None => (pair, b""),
     }
 }
@@ -103,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_parameter_is_found_under_every_spelling_of_its_name() {
-        let all = |q: &str| query(q.as_bytes(), "a b").map(|v| String::from_utf8(v).unwrap()).collect::<Vec<_>>();
+        let all =
+            |q: &str| query(q.as_bytes(), "a b").map(|v| String::from_utf8(v).unwrap()).collect::<Vec<_>>();
         assert_eq!(all("x=1&a+b=2&%61%20b=%33"), ["2", "3"]);
         assert_eq!(all("a=b"), Vec::<String>::new());
         assert_eq!(one(query(b"t=1&t=2", "t")), Err(Failure::Unusable));

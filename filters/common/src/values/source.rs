@@ -69,7 +69,10 @@ impl Source {
             return claim(keys).map(|keys| Source::Claim(keys.into())).ok_or_else(unknown);
         }
         let (kind, name) = text.split_once('.').ok_or_else(unknown)?;
-        if name.is_empty() || name.len() > 128 || name.chars().any(|c| c.is_control() || "{}[]\" ".contains(c)) {
+        if name.is_empty()
+            || name.len() > 128
+            || name.chars().any(|c| c.is_control() || "{}[]\" ".contains(c))
+        {
             return Err(unknown());
         }
         match kind {
@@ -201,9 +204,27 @@ mod tests {
     #[test]
     fn what_is_no_source_is_refused() {
         for bad in [
-            "", "path", "path.", "claim", "claim.", "claim..a", "claim.a.", "claim[a]", r#"claim["a""#, r#"claim["a"]b"#, "claims.a",
-            "header.a b", "header.:path", "client.ip/33,64", "client.ip/24", "client.ip/0,64", "client.ip/24,129", "body.a", "sub",
-            "query.a{b}", "envoy_route",
+            "",
+            "path",
+            "path.",
+            "claim",
+            "claim.",
+            "claim..a",
+            "claim.a.",
+            "claim[a]",
+            r#"claim["a""#,
+            r#"claim["a"]b"#,
+            "claims.a",
+            "header.a b",
+            "header.:path",
+            "client.ip/33,64",
+            "client.ip/24",
+            "client.ip/0,64",
+            "client.ip/24,129",
+            "body.a",
+            "sub",
+            "query.a{b}",
+            "envoy_route",
         ] {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }

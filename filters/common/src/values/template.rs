@@ -98,7 +98,10 @@ impl Template {
     ///
     /// # Errors
     /// The first failure.
-    pub fn fill_apart(&self, mut value: impl FnMut(&Source) -> Result<String, Failure>) -> Result<String, Failure> {
+    pub fn fill_apart(
+        &self,
+        mut value: impl FnMut(&Source) -> Result<String, Failure>,
+    ) -> Result<String, Failure> {
         let mut out = String::new();
         for (at, part) in self.parts.iter().enumerate() {
             match part {
@@ -165,7 +168,8 @@ mod tests {
     fn two_identities_never_give_one_text() {
         let template = Template::parse("{issuer}#{subject}").unwrap();
         let with = |i: &str, s: &str| {
-            template.fill_apart(|source| Ok(if *source == Source::Issuer { i.to_owned() } else { s.to_owned() }))
+            template
+                .fill_apart(|source| Ok(if *source == Source::Issuer { i.to_owned() } else { s.to_owned() }))
         };
         assert_eq!(with("a", "b#c").unwrap(), "a#b#c");
         assert_eq!(with("a#b", "c"), Err(Failure::Unusable));

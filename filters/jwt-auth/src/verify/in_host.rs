@@ -15,7 +15,13 @@ const FUNCTION: &str = "verify_signature";
 
 /// The host's verdict; `None` if it gave none.
 #[must_use]
-pub fn verify(host: &dyn Host, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Option<bool> {
+pub fn verify(
+    host: &dyn Host,
+    key: &Key,
+    algorithm: Algorithm,
+    signed: &[u8],
+    signature: &[u8],
+) -> Option<bool> {
     if key.spki.is_empty() {
         return None;
     }
@@ -33,7 +39,9 @@ pub fn verify(host: &dyn Host, key: &Key, algorithm: Algorithm, signed: &[u8], s
         Family::RsaPss | Family::Edwards | Family::Hmac => return None,
     };
     let mut argument = Vec::with_capacity(signed.len().saturating_add(1024));
-    for (field, bytes) in [(1, algorithm.hash().name().as_bytes()), (2, &key.spki), (3, signature), (4, signed)] {
+    for (field, bytes) in
+        [(1, algorithm.hash().name().as_bytes()), (2, &key.spki), (3, signature), (4, signed)]
+    {
         push_field(&mut argument, field, bytes);
     }
     verdict(&host.foreign(FUNCTION, &argument).ok()?)
@@ -73,9 +81,15 @@ pub(crate) mod tests {
         assert_eq!(function, FUNCTION);
         let right = known_answers::ALL.iter().any(|known| {
             let raw = URL_SAFE_NO_PAD.decode(known.signature).unwrap();
-            let signature = if known.algorithm.family() == Family::Ecdsa { der::ecdsa_signature(&raw).unwrap() } else { raw };
+            let signature = if known.algorithm.family() == Family::Ecdsa {
+                der::ecdsa_signature(&raw).unwrap()
+            } else {
+                raw
+            };
             let contains = |part: &[u8]| argument.windows(part.len()).any(|w| w == part);
-            contains(&signature) && argument.ends_with(known_answers::MESSAGE) && contains(known.algorithm.hash().name().as_bytes())
+            contains(&signature)
+                && argument.ends_with(known_answers::MESSAGE)
+                && contains(known.algorithm.hash().name().as_bytes())
         });
         Ok(if right { vec![8, 1] } else { b"\x12\x05wrong".to_vec() })
     }

@@ -12,7 +12,9 @@ use crate::keys::{Key, Material};
 #[must_use]
 pub fn verify(key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
     match &key.material {
-        Material::Rsa { key, bytes } => signature.len() == *bytes && rsa(key, algorithm, signed, signature) == Some(true),
+        Material::Rsa { key, bytes } => {
+            signature.len() == *bytes && rsa(key, algorithm, signed, signature) == Some(true)
+        }
         Material::P256(key) => {
             use p256::ecdsa::signature::Verifier;
             p256::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(signed, &s).is_ok())
@@ -68,9 +70,9 @@ fn hmac(secret: &[u8], algorithm: Algorithm, signed: &[u8], signature: &[u8]) ->
         Hash::Sha256 => {
             signature.try_into().is_ok_and(|code: &[u8; 32]| hmac_sha256::HMAC::verify(signed, secret, code))
         }
-        Hash::Sha384 => {
-            signature.try_into().is_ok_and(|code: &[u8; 48]| hmac_sha512::sha384::HMAC::verify(signed, secret, code))
-        }
+        Hash::Sha384 => signature
+            .try_into()
+            .is_ok_and(|code: &[u8; 48]| hmac_sha512::sha384::HMAC::verify(signed, secret, code)),
         Hash::Sha512 => {
             signature.try_into().is_ok_and(|code: &[u8; 64]| hmac_sha512::HMAC::verify(signed, secret, code))
         }

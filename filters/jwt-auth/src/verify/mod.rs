@@ -36,7 +36,9 @@ impl Verifier {
     /// with one bit changed, and over another message.
     #[must_use]
     pub fn probe(host: &dyn Host, wanted: &[Algorithm]) -> Verifier {
-        let honest = |known: &&known_answers::KnownAnswer| wanted.contains(&known.algorithm) && is_honest(host, known) == Some(true);
+        let honest = |known: &&known_answers::KnownAnswer| {
+            wanted.contains(&known.algorithm) && is_honest(host, known) == Some(true)
+        };
         Verifier { host: known_answers::ALL.iter().filter(honest).map(|known| known.algorithm).collect() }
     }
 
@@ -48,7 +50,14 @@ impl Verifier {
 
     /// Whether `signature` is `key`'s over `signed`. `key` must be one that [`Key::allows`] the algorithm.
     #[must_use]
-    pub fn verify(&self, host: &dyn Host, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
+    pub fn verify(
+        &self,
+        host: &dyn Host,
+        key: &Key,
+        algorithm: Algorithm,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> bool {
         if !key.allows(algorithm) {
             return false;
         }
@@ -68,7 +77,8 @@ fn is_honest(host: &dyn Host, known: &known_answers::KnownAnswer) -> Option<bool
     let right = URL_SAFE_NO_PAD.decode(known.signature).ok()?;
     let mut wrong = right.clone();
     *wrong.last_mut()? ^= 1;
-    let ask = |message: &[u8], signature: &[u8]| in_host::verify(host, key, known.algorithm, message, signature);
+    let ask =
+        |message: &[u8], signature: &[u8]| in_host::verify(host, key, known.algorithm, message, signature);
     Some(
         ask(known_answers::MESSAGE, &right)?
             && !ask(known_answers::MESSAGE, &wrong)?
@@ -91,7 +101,15 @@ mod tests {
             let set = KeySet::load(&[jwk]).unwrap().0;
             let key = set.iter().next().unwrap();
             let signature = URL_SAFE_NO_PAD.decode(known.signature).unwrap();
-            let verify = |message| Verifier::wasm_only().verify(&MemoryHost::default(), key, known.algorithm, message, &signature);
+            let verify = |message| {
+                Verifier::wasm_only().verify(
+                    &MemoryHost::default(),
+                    key,
+                    known.algorithm,
+                    message,
+                    &signature,
+                )
+            };
             assert!(verify(known_answers::MESSAGE), "{}", known.algorithm);
             assert!(!verify(b"another message"), "{}", known.algorithm);
         }
