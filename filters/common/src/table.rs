@@ -173,7 +173,7 @@ impl Table {
 
 /// The largest power of two of pages that fits, at least one.
 fn pages(words: usize, bytes: usize) -> u32 {
-    let fit = bytes / page_size(words).saturating_add(PAGE_OVERHEAD).max(1);
+    let fit = bytes.checked_div(page_size(words).saturating_add(PAGE_OVERHEAD)).unwrap_or(0);
     let bits = usize::BITS.saturating_sub(fit.leading_zeros()).saturating_sub(1).min(24);
     1_u32.checked_shl(bits).unwrap_or(1)
 }

@@ -36,7 +36,7 @@ pub struct Key {
 /// Key material, typed.
 #[allow(missing_docs, reason = "the names are the registered ones")]
 pub enum Material {
-    Rsa { key: superboring::pkey::PKey<superboring::pkey::Public>, bytes: usize },
+    Rsa { key: Box<superboring::pkey::PKey<superboring::pkey::Public>>, bytes: usize },
     P256(Box<p256::ecdsa::VerifyingKey>),
     P384(Box<p384::ecdsa::VerifyingKey>),
     P521(Box<p521::ecdsa::VerifyingKey>),
@@ -97,6 +97,9 @@ impl Unusable {
     }
 }
 
+/// A set, and the keys in it that are not used, by position.
+pub type Loaded = (KeySet, Vec<(usize, Unusable)>);
+
 /// The keys of one source.
 #[derive(Debug, Default)]
 pub struct KeySet {
@@ -109,7 +112,7 @@ impl KeySet {
     /// # Errors
     /// If it is no set at all, holds more than [`MAX_KEYS`], or mixes secrets with public keys: a set with a public key
     /// in it was published, and what was published is no secret.
-    pub fn load(keys: &[Map<String, Value>]) -> Result<(KeySet, Vec<(usize, Unusable)>), &'static str> {
+    pub fn load(keys: &[Map<String, Value>]) -> Result<Loaded, &'static str> {
         if keys.len() > MAX_KEYS {
             return Err("more than 256 keys; split the set");
         }
@@ -285,7 +288,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
     let inner = key.public_key().as_ref().clone();
     let bytes = usize::try_from(inner.size()).map_err(|_| Unusable::Weak)?;
     let key = superboring::pkey::PKey::from_rsa(inner).map_err(|_| Unusable::Weak)?;
-    Ok((Material::Rsa { key, bytes }, der::rsa_public_key(n, e)))
+    Ok((Material::Rsa { key: Box::new(key), bytes }, der::rsa_public_key(n, e)))
 }
 
 /// `04 || x || y` (SEC 1, section 2.3.3); both coordinates have the curve's full length (RFC 7518, section 6.2.1.2).
@@ -313,7 +316,7 @@ mod tests {
     use super::*;
     use crate::verify::known_answers as known;
 
-    fn load(json: &str) -> Result<(KeySet, Vec<(usize, Unusable)>), &'static str> {
+    fn load(json: &str) -> Result<Loaded, &'static str> {
         KeySet::load(&serde_json::from_str::<Vec<Map<String, Value>>>(json).unwrap())
     }
 

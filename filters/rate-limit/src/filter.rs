@@ -223,7 +223,7 @@ impl RateLimit {
         // The tightest: whose share of what it holds is smallest.
         let share = |(n, standing): &(usize, Standing)| {
             let burst = self.policy.limits.get(*n).map_or(1, |l| l.quota.burst());
-            u128::from(standing.remaining) * 1_000_000 / u128::from(burst)
+            u128::from(standing.remaining).saturating_mul(1_000_000).checked_div(u128::from(burst))
         };
         let tightest = charged.iter().min_by_key(|c| share(c)).copied();
         if let Some((n, standing)) = tightest {

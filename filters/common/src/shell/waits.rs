@@ -129,11 +129,10 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
 pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, read: impl FnOnce() -> Answer) {
     let mut paused = root.paused.borrow_mut();
     let Some(waiting) = paused.get_mut(&id) else { return };
-    if let Awaits::Calls(calls) = &mut waiting.awaits {
-        for (_, answer) in calls.iter_mut().filter(|(t, answer)| *t == Some(token) && answer.is_none()) {
-            *answer = Some(read());
-            break;
-        }
+    if let Awaits::Calls(calls) = &mut waiting.awaits
+        && let Some((_, answer)) = calls.iter_mut().find(|(t, answer)| *t == Some(token) && answer.is_none())
+    {
+        *answer = Some(read());
     }
     if !waiting.is_complete() {
         return;
