@@ -64,19 +64,30 @@ impl Field {
 #[must_use]
 pub fn fields(root: &Value) -> Vec<Field> {
     let mut found = Vec::new();
-    walk(root, root, &mut Vec::new(), &mut found);
+    walk(root, root, &mut Vec::new(), &mut Vec::new(), &mut found);
     found
 }
 
-fn walk(root: &Value, schema: &Value, path: &mut Vec<String>, found: &mut Vec<Field>) {
+/// `open` holds the definitions that are being walked: one that contains itself is listed once.
+fn walk<'a>(
+    root: &'a Value,
+    schema: &'a Value,
+    path: &mut Vec<String>,
+    open: &mut Vec<&'a Value>,
+    found: &mut Vec<Field>,
+) {
     let schema = resolve(root, schema);
+    if open.iter().any(|other| std::ptr::eq(*other, schema)) {
+        return;
+    }
+    open.push(schema);
     for choice in schema["anyOf"]
         .as_array()
         .into_iter()
         .flatten()
         .chain(schema["oneOf"].as_array().into_iter().flatten())
     {
-        walk(root, choice, path, found);
+        walk(root, choice, path, open, found);
     }
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -87,16 +98,17 @@ fn walk(root: &Value, schema: &Value, path: &mut Vec<String>, found: &mut Vec<Fi
             schema: resolve(root, property).clone(),
             required: required.contains(&name.as_str()),
         });
-        walk(root, property, path, found);
+        walk(root, property, path, open, found);
         path.pop();
     }
     for (part, below) in [("*", &schema["additionalProperties"]), ("[]", &schema["items"])] {
         if below.is_object() {
             path.push(part.into());
-            walk(root, below, path, found);
+            walk(root, below, path, open, found);
             path.pop();
         }
     }
+    open.pop();
 }
 
 /// Follows `$ref` and drops the `null` of an optional field.

@@ -21,10 +21,19 @@ pub struct Reply {
     pub headers: Vec<(Rc<str>, Vec<u8>)>,
     /// Body.
     pub body: Vec<u8>,
-    /// Why; its word is Envoy's response-code details too.
-    pub reason: Reason,
+    /// Envoy's response-code details: the reason's word, for a refusal.
+    pub details: &'static str,
     /// The verdict fact; `None` where no plugin name is known.
     pub verdict: Option<Verdict>,
+}
+
+impl Reply {
+    /// A document that the filter itself serves; `details` says which.
+    #[must_use]
+    pub fn document(details: &'static str, media_type: &str, body: Vec<u8>, verdict: Verdict) -> Reply {
+        let headers = vec![("content-type".into(), media_type.as_bytes().to_vec())];
+        Reply { status: 200, grpc: None, headers, body, details, verdict: Some(verdict) }
+    }
 }
 
 /// A refusal in the making: a reason, and what makes this one special.
@@ -83,22 +92,23 @@ impl Refusal {
     #[must_use]
     pub fn reply(self, protocol: Protocol, rule: Option<Rc<str>>) -> Reply {
         let Refusal { reason, spec, mut headers, .. } = self;
+        let details = spec.word;
         let verdict = rule.map(|rule| Verdict { outcome: Outcome::Deny, reason: Some(reason), rule });
         match protocol {
             Protocol::Http => {
                 headers.push(("content-type".into(), b"application/problem+json".to_vec()));
                 let body = problem(&spec, self.kind, &self.members);
-                Reply { status: spec.status, grpc: None, headers, body, reason, verdict }
+                Reply { status: spec.status, grpc: None, headers, body, details, verdict }
             }
             Protocol::Grpc => {
                 let body = spec.word.as_bytes().to_vec();
-                Reply { status: spec.status, grpc: Some(spec.grpc), headers, body, reason, verdict }
+                Reply { status: spec.status, grpc: Some(spec.grpc), headers, body, details, verdict }
             }
             Protocol::GrpcWeb => {
                 headers.push(("content-type".into(), b"application/grpc-web+proto".to_vec()));
                 headers.push(("grpc-status".into(), spec.grpc.to_string().into_bytes()));
                 headers.push(("grpc-message".into(), spec.word.as_bytes().to_vec()));
-                Reply { status: 200, grpc: None, headers, body: Vec::new(), reason, verdict }
+                Reply { status: 200, grpc: None, headers, body: Vec::new(), details, verdict }
             }
         }
     }

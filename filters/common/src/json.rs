@@ -101,6 +101,12 @@ impl Document {
         Ref { document: self, at: 0 }
     }
 
+    /// The text as it came.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// About how many bytes it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -18,6 +18,7 @@
 //! | [`matching`] | hosts, methods, paths, headers: which rule a request meets |
 //! | [`table`] | a table in shared data, exact and bounded |
 //! | [`values`] | sources, templates, and how they are resolved |
+//! | [`explain`] | telling chosen callers how they were judged |
 //! | [`facts`] | what one filter tells the next, the log and RBAC |
 //! | [`metrics`] | names, labels and series |
 //! | [`mode`] | enforce, shadow, percent, kill switch |
@@ -29,6 +30,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod edits;
+pub mod explain;
 pub mod facts;
 pub mod filter;
 pub mod headers;

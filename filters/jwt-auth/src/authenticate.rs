@@ -12,9 +12,6 @@ use crate::policy::{Policy, Provider};
 use crate::token::{Headers, Malformed, Unverified};
 use crate::verify::Verifier;
 
-/// The types that a token may say it is, without `application/`.
-const TYPES: [&str; 2] = ["jwt", "at+jwt"];
-
 /// Why a token was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -52,11 +49,10 @@ pub fn authenticate(check: Check<'_>, providers: &[usize], token: &[u8]) -> Resu
     let mut token =
         Unverified::parse(token, check.policy.max_token, check.headers).map_err(Refused::Malformed)?;
     let claims = token.claims().map_err(Refused::Malformed)?;
-    let issuer = claims::issuer(&claims).ok_or(Cause::Issuer)?;
     let mut refused = Cause::Issuer;
     for position in providers {
         let Some(provider) = check.policy.providers.get(*position) else { continue };
-        if !provider.issuers.iter().any(|i| **i == *issuer) {
+        if !provider.issuers.own(&claims) {
             continue;
         }
         match accept(&check, provider, &token, &claims) {
@@ -86,22 +82,15 @@ fn accept(
     if !keys.any(|key| check.verifier.verify(check.host, key, algorithm, token.signed, &token.signature)) {
         return Err(Cause::Signature);
     }
-    if !is_accepted_type(header.typ.as_deref()) {
-        return Err(Cause::Type);
-    }
+    provider.kind.check_type(header.typ.as_deref())?;
     let window = claims::window(claims, provider.timing, check.now)?;
     window.check(check.now)?;
     provider.audiences.check(claims)?;
+    provider.kind.check_claims(claims, &provider.audiences)?;
+    provider.deny.check(claims)?;
     if claims.root().get("cnf").is_some() {
         // RFC 7800: the token is only good together with a proof, and none is asked for here.
         return Err(Cause::Confirmation);
     }
     Ok(window)
-}
-
-/// `typ` compares without case and without `application/` (RFC 7515, section 4.1.9; RFC 8725, section 3.11).
-fn is_accepted_type(typ: Option<&str>) -> bool {
-    let Some(typ) = typ else { return true };
-    let typ = typ.to_ascii_lowercase();
-    TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
 }

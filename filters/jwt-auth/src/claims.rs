@@ -35,6 +35,8 @@ pub enum Cause {
     ClaimType,
     /// A required claim is absent.
     ClaimMissing,
+    /// A forbidden claim is there.
+    ClaimForbidden,
     /// `cnf` binds the token to something that is not checked here.
     Confirmation,
     /// The subject cannot be formed.
@@ -60,6 +62,7 @@ impl Cause {
             Cause::Audience => "audience",
             Cause::ClaimType => "claim_type",
             Cause::ClaimMissing => "claim_missing",
+            Cause::ClaimForbidden => "claim_forbidden",
             Cause::Confirmation => "confirmation",
             Cause::Subject => "subject",
             Cause::Revoked => "revoked",
@@ -129,7 +132,8 @@ pub fn window(claims: &Claims, timing: Timing, now: Wall) -> Result<Window, Caus
 }
 
 /// Nanoseconds of a NumericDate: a number, whole or not, that is not negative.
-fn numeric_date(value: Ref<'_>) -> Option<u64> {
+#[must_use]
+pub fn numeric_date(value: Ref<'_>) -> Option<u64> {
     match value.kind() {
         Kind::Unsigned(seconds) => Some(seconds.saturating_mul(1_000_000_000)),
         // `as` saturates: a date beyond the year 2554 is for ever.
@@ -152,6 +156,12 @@ pub enum Audiences {
 }
 
 impl Audiences {
+    /// Whether `audience` is one of them; nobody is where anybody would do.
+    #[must_use]
+    pub fn name(&self, audience: &str) -> bool {
+        matches!(self, Audiences::OneOf(ours) if ours.iter().any(|a| **a == *audience))
+    }
+
     /// Whether `aud` names one of them (RFC 7519, section 4.1.3: text, or a list of texts).
     ///
     /// # Errors

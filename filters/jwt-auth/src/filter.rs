@@ -7,24 +7,28 @@ use portcullis_common::cache::{Cache, KeyPart};
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
-use portcullis_common::facts::{Outcome, Verdict};
+use portcullis_common::explain;
+use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, Step};
 use portcullis_common::headers::Lookup;
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
-use portcullis_common::mode::Mode;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
+use portcullis_common::values::context::{Context, Reader};
+use portcullis_common::values::source::Source;
 
 use crate::algorithm::Algorithm;
 use crate::authenticate::{Check, Refused, authenticate};
+use crate::challenge::challenges;
 use crate::claims::Cause;
-use crate::config::{RawConfig, Unmatched};
+use crate::config::{Preflights, RawConfig, Unmatched};
 use crate::counters::Counters;
 use crate::credentials::Found;
-use crate::identity::{Identity, Unfit};
+use crate::identity::{self, Identity, Unfit};
 use crate::policy::{Policy, Require, Rule};
+use crate::requirement::{Granted, Lack, Requirement};
 use crate::token::Headers;
 use crate::verify::Verifier;
 
@@ -41,8 +45,15 @@ pub struct JwtAuth {
 /// What a request may do, judged by one rule.
 type Judgement = Result<Pass, Rejection>;
 
-/// A token that verified, and the place where it was found.
-type Shown = (Rc<Identity>, usize);
+/// A token that verified.
+#[derive(Clone)]
+struct Shown {
+    identity: Rc<Identity>,
+    /// The place where it was found.
+    place: usize,
+    /// Whether it had been checked for an earlier request.
+    remembered: bool,
+}
 
 /// A request may pass.
 enum Pass {
@@ -57,23 +68,26 @@ enum Pass {
 }
 
 /// A request may not pass.
-#[derive(Debug, Clone, Copy)]
 struct Rejection {
     reason: Reason,
     /// Which check failed, for the operator.
     cause: Option<&'static str>,
+    /// Whose valid token did not suffice.
+    who: Option<Shown>,
 }
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Rejection { reason, cause: None }
+        Rejection { reason, cause: None, who: None }
     }
 }
 
 impl From<Refused> for Rejection {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Malformed(how) => Rejection { reason: Reason::TokenMalformed, cause: Some(how.word()) },
+            Refused::Malformed(how) => {
+                Rejection { reason: Reason::TokenMalformed, cause: Some(how.word()), who: None }
+            }
             Refused::Unfit(Unfit::Cause(cause)) => cause.into(),
             Refused::Unfit(Unfit::Value(failure)) => failure.reason().into(),
         }
@@ -82,7 +96,7 @@ impl From<Refused> for Rejection {
 
 impl From<Cause> for Rejection {
     fn from(cause: Cause) -> Self {
-        Rejection { reason: Reason::TokenInvalid, cause: Some(cause.word()) }
+        Rejection { reason: Reason::TokenInvalid, cause: Some(cause.word()), who: None }
     }
 }
 
@@ -131,48 +145,57 @@ impl Filter for JwtAuth {
             return Step::Allow(Edits::default());
         }
         let policy = Rc::clone(&self.policy);
-        let (rule, judgement) = self.judge(&policy, request, now, host);
+        if let Some(document) = policy.resource.as_ref().and_then(|resource| resource.answer(request)) {
+            return Step::Reply(document);
+        }
+        let asked = Asked { policy: &policy, request, now, host };
+        let (rule, judgement) = self.judge(asked);
         match judgement {
-            Ok(pass) => Step::Allow(self.pass(&policy, pass, request, rule, host)),
-            Err(rejection) => self.refuse(&policy, rejection, request, rule, host),
+            Ok(pass) => Step::Allow(self.pass(asked, pass, rule)),
+            Err(rejection) => self.refuse(asked, rejection, rule),
         }
     }
 }
 
 impl JwtAuth {
-    fn judge(
-        &mut self,
-        policy: &Policy,
-        request: &Request,
-        now: &Now,
-        host: &dyn Host,
-    ) -> (Option<usize>, Judgement) {
+    fn judge(&mut self, asked: Asked<'_>) -> (Option<usize>, Judgement) {
+        let Asked { policy, request, .. } = asked;
         let rule = match find_rule(policy, request) {
             Ok(rule) => rule,
             Err(reason) => return (None, Err(reason.into())),
         };
-        let Some(Rule { require, .. }) = rule.and_then(|n| policy.rules.get(n)) else {
+        if policy.preflights == Preflights::Pass && request.is_preflight() {
+            return (rule, Ok(Pass::Unasked));
+        }
+        let Some(Rule { require, requirement, .. }) = rule.and_then(|n| policy.rules.get(n)) else {
             return match policy.unmatched {
                 Unmatched::Allow => (None, Ok(Pass::Unasked)),
                 Unmatched::Deny => (None, Err(Reason::Unmatched.into())),
             };
         };
-        let mut asked = Asked { policy, request, now, host };
+        let granted = |shown: Shown| grants(policy, requirement, shown);
+        let missing = || Rejection::from(Reason::TokenMissing);
         let judgement = match require {
             Require::None => Ok(Pass::Unasked),
-            Require::Any(providers) => self
-                .any(&mut asked, providers)
-                .and_then(|shown| shown.map(Pass::As).ok_or(Reason::TokenMissing.into())),
-            Require::Optional(providers) => {
-                self.any(&mut asked, providers).map(|shown| shown.map_or(Pass::Anonymous, Pass::As))
+            Require::Any(providers) => {
+                self.any(asked, providers).and_then(|s| s.ok_or_else(missing)).and_then(granted).map(Pass::As)
             }
-            Require::All(providers) => self.all(&mut asked, providers).map(Pass::AsAll),
+            Require::Optional(providers) => match self.any(asked, providers) {
+                Ok(None) => Ok(Pass::Anonymous),
+                Ok(Some(shown)) => granted(shown).map(Pass::As),
+                Err(rejection) => Err(rejection),
+            },
+            Require::All(providers) => self.all(asked, providers).and_then(|all| {
+                // The first one speaks for the request, in what it grants as in its facts.
+                all.first().cloned().map(granted).transpose()?;
+                Ok(Pass::AsAll(all))
+            }),
         };
         (rule, judgement)
     }
 
     /// The one token of any of these providers, if there is one.
-    fn any(&mut self, asked: &mut Asked<'_>, providers: &[usize]) -> Result<Option<Shown>, Rejection> {
+    fn any(&mut self, asked: Asked<'_>, providers: &[usize]) -> Result<Option<Shown>, Rejection> {
         let takes = |provider: &usize, place: usize| {
             asked.policy.providers.get(*provider).is_some_and(|p| p.locations.contains(&place))
         };
@@ -192,9 +215,9 @@ impl JwtAuth {
             .cache
             .get(&token)
             .filter(|known| providers.contains(&known.provider) && takes(&known.provider, place));
-        if let Some(known) = known.map(Rc::clone) {
-            return match known.window.check(asked.now.wall()) {
-                Ok(()) => Ok(Some((known, place))),
+        if let Some(identity) = known.map(Rc::clone) {
+            return match identity.window.check(asked.now.wall()) {
+                Ok(()) => Ok(Some(Shown { identity, place, remembered: true })),
                 Err(cause) => {
                     self.cache.remove(&token);
                     Err(cause.into())
@@ -202,11 +225,12 @@ impl JwtAuth {
             };
         }
         let here: Vec<usize> = providers.iter().filter(|p| takes(p, place)).copied().collect();
-        Ok(Some((self.check(asked, &here, &token)?, place)))
+        let identity = self.check(asked, &here, &token)?;
+        Ok(Some(Shown { identity, place, remembered: false }))
     }
 
     /// One token of each of these providers.
-    fn all(&mut self, asked: &mut Asked<'_>, providers: &[usize]) -> Result<Vec<Shown>, Rejection> {
+    fn all(&mut self, asked: Asked<'_>, providers: &[usize]) -> Result<Vec<Shown>, Rejection> {
         let one =
             |provider| self.any(asked, std::slice::from_ref(provider))?.ok_or(Reason::TokenMissing.into());
         providers.iter().map(one).collect()
@@ -215,11 +239,11 @@ impl JwtAuth {
     /// The identity behind a token that is not remembered.
     fn check(
         &mut self,
-        asked: &Asked<'_>,
+        asked: Asked<'_>,
         providers: &[usize],
         token: &[u8],
     ) -> Result<Rc<Identity>, Rejection> {
-        let Asked { policy, now, host, .. } = *asked;
+        let Asked { policy, now, host, .. } = asked;
         self.counters.verified(host);
         let check =
             Check { policy, verifier: &self.verifier, headers: &mut self.headers, now: now.wall(), host };
@@ -228,45 +252,35 @@ impl JwtAuth {
         Ok(identity)
     }
 
-    fn pass(
-        &mut self,
-        policy: &Policy,
-        pass: Pass,
-        request: &Request,
-        rule: Option<usize>,
-        host: &dyn Host,
-    ) -> Edits {
+    fn pass(&mut self, asked: Asked<'_>, pass: Pass, rule: Option<usize>) -> Edits {
+        let Asked { policy, request, now, host } = asked;
         let name = policy.rule_name(rule);
         let verdict = if matches!(pass, Pass::Unasked) { Verdict::skip(name) } else { Verdict::allow(name) };
         self.counters.decision(host, rule, &verdict.rule, verdict.outcome, None);
-        let mut edits = Edits::verdict(verdict);
-        match pass {
-            Pass::Unasked | Pass::Anonymous => {}
-            Pass::As(shown) => {
-                edits.facts.clone_from(&shown.0.facts);
-                hand_on(policy, &shown, request, &mut edits);
-            }
-            Pass::AsAll(all) => {
-                if let Some((first, _)) = all.first() {
-                    edits.facts.clone_from(&first.facts);
-                }
-                all.iter().for_each(|shown| hand_on(policy, shown, request, &mut edits));
+        let shown = match &pass {
+            Pass::Unasked | Pass::Anonymous => [].as_slice(),
+            Pass::As(shown) => std::slice::from_ref(shown),
+            Pass::AsAll(all) => all.as_slice(),
+        };
+        let mut edits = Edits::default();
+        if let Some(first) = shown.first() {
+            edits.facts.clone_from(&first.identity.facts);
+            if let Some(text) = explained(policy, &verdict, Some(first), now, host) {
+                edits.facts.push((PropertyKey::clone(&policy.explain_key), text.into_bytes().into()));
             }
         }
+        shown.iter().for_each(|shown| hand_on(policy, shown, request, &mut edits));
+        edits.verdict = Some(verdict);
         edits
     }
 
-    fn refuse(
-        &mut self,
-        policy: &Policy,
-        Rejection { reason, cause }: Rejection,
-        request: &Request,
-        rule: Option<usize>,
-        host: &dyn Host,
-    ) -> Step<()> {
+    fn refuse(&mut self, asked: Asked<'_>, rejection: Rejection, rule: Option<usize>) -> Step<()> {
+        let Asked { policy, request, now, host } = asked;
+        let Rejection { reason, cause, who } = rejection;
         let name = policy.rule_name(rule);
-        let mode = rule.and_then(|n| policy.rules.get(n)).map_or(policy.mode, |r| r.mode);
-        let outcome = if mode == Mode::Shadow { Outcome::ShadowDeny } else { Outcome::Deny };
+        let rule_asked = rule.and_then(|n| policy.rules.get(n));
+        let enforced = rule_asked.map_or(policy.enforcement, |r| r.enforcement).applies(host);
+        let outcome = if enforced { Outcome::Deny } else { Outcome::ShadowDeny };
         if let Some(cause) = cause {
             self.counters.failure(host, cause);
         }
@@ -278,12 +292,16 @@ impl JwtAuth {
             reason.word(),
             cause.unwrap_or("")
         );
-        if mode == Mode::Shadow {
-            return Step::Allow(Edits::verdict(Verdict { outcome, reason: Some(reason), rule: name }));
+        let verdict = Verdict { outcome, reason: Some(reason), rule: Rc::clone(&name) };
+        if !enforced {
+            return Step::Allow(Edits::verdict(verdict));
         }
         let mut refusal = Refusal::new(reason);
-        for challenge in challenges(policy, reason, rule) {
+        for challenge in challenges(policy, reason, rule_asked) {
             refusal = refusal.header("www-authenticate", &challenge);
+        }
+        if let Some(text) = explained(policy, &verdict, who.as_ref(), now, host) {
+            refusal = refusal.header(explain::HEADER, &text);
         }
         Step::Reply(refusal.reply(request.protocol(), Some(name)))
     }
@@ -313,36 +331,55 @@ fn find_rule(policy: &Policy, request: &Request) -> Result<Option<usize>, Reason
     Ok(matches.first(Subject { authority, method, path, headers }))
 }
 
+/// Whether the token grants what the rule asks of it.
+fn grants(policy: &Policy, requirement: &Requirement, shown: Shown) -> Result<Shown, Rejection> {
+    let identity = &shown.identity;
+    let roles = policy.providers.get(identity.provider).map(|p| p.roles.as_slice()).unwrap_or_default();
+    let granted = Granted { claims: &identity.claims, subject: &identity.subject, roles };
+    let reason = match requirement.check(granted) {
+        Ok(()) => return Ok(shown),
+        Err(Lack::Scope) => Reason::ScopeInsufficient,
+        Err(Lack::Claim) => Reason::ClaimsInsufficient,
+    };
+    Err(Rejection { reason, cause: None, who: Some(shown) })
+}
+
+/// The explanation of a verdict, if the caller is one of those who are told.
+fn explained(
+    policy: &Policy,
+    verdict: &Verdict,
+    who: Option<&Shown>,
+    now: &Now,
+    host: &dyn Host,
+) -> Option<String> {
+    let explain = policy.explain.as_ref()?;
+    let nothing = Request::default();
+    let value = |source: &Source| match source {
+        Source::PeerSpiffe | Source::PeerSha256 => {
+            let context = Context { request: &nothing, path: None, pattern: None, host };
+            Reader::new(source.clone(), "").read(&context).ok()
+        }
+        _ => {
+            let identity = &who?.identity;
+            identity::value(&identity.claims, source, Some(&identity.subject)).ok()
+        }
+    };
+    if !explain.is_for(value) {
+        return None;
+    }
+    let source = match who {
+        None => "none",
+        Some(Shown { remembered: true, .. }) => "remembered",
+        Some(_) => "checked",
+    };
+    Some(explain::text(&policy.plugin.name, verdict, source, now.elapsed_micros(JwtAuth::CLOCK)))
+}
+
 /// The headers of an identity, and its token's removal.
-fn hand_on(policy: &Policy, (identity, place): &Shown, request: &Request, edits: &mut Edits) {
+fn hand_on(policy: &Policy, Shown { identity, place, .. }: &Shown, request: &Request, edits: &mut Edits) {
     edits.headers.extend_from_slice(&identity.headers);
     let forwarded = policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
     if !forwarded && let Some(location) = policy.locations.get(*place) {
         edits.headers.push(location.removal(request));
     }
-}
-
-/// The challenges of RFC 6750, section 3: one for each scheme that the rule's providers take. Without a credential there is no
-/// error code (section 3.1).
-fn challenges(policy: &Policy, reason: Reason, rule: Option<usize>) -> Vec<String> {
-    let error = match reason {
-        Reason::TokenMissing => None,
-        Reason::TokenAmbiguous => Some("invalid_request"),
-        Reason::TokenMalformed | Reason::TokenInvalid => Some("invalid_token"),
-        Reason::ScopeInsufficient | Reason::ClaimsInsufficient => Some("insufficient_scope"),
-        _ => return Vec::new(),
-    };
-    let providers = match rule.and_then(|n| policy.rules.get(n)).map(|r| &r.require) {
-        Some(Require::Any(p) | Require::All(p) | Require::Optional(p)) => p.as_slice(),
-        Some(Require::None) | None => &[],
-    };
-    let mut schemes: Vec<&str> = Vec::new();
-    let locations = providers.iter().filter_map(|p| policy.providers.get(*p)).flat_map(|p| &p.locations);
-    for location in locations.filter_map(|l| policy.locations.get(*l)) {
-        if !schemes.contains(&location.scheme()) {
-            schemes.push(location.scheme());
-        }
-    }
-    let error = error.map_or_else(String::new, |code| format!(", error=\"{code}\""));
-    schemes.into_iter().map(|scheme| format!("{scheme} realm=\"{}\"{error}", policy.realm)).collect()
 }

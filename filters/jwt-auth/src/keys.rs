@@ -107,19 +107,28 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Loads a set; gives the keys that are not used, by position, and why.
+    /// Loads a set for plain JWS; see [`KeySet::load_for`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(keys: &[Map<String, Value>]) -> Result<Loaded, &'static str> {
+        KeySet::load_for(keys, &["sig"])
+    }
+
+    /// Loads a set; gives the keys that are not used, by position, and why. `uses` are the values of `use` that make a key one
+    /// for signatures here.
     ///
     /// # Errors
     /// If it is no set at all, holds more than [`MAX_KEYS`], or mixes secrets with public keys: a set with a public key
     /// in it was published, and what was published is no secret.
-    pub fn load(keys: &[Map<String, Value>]) -> Result<Loaded, &'static str> {
+    pub fn load_for(keys: &[Map<String, Value>], uses: &[&str]) -> Result<Loaded, &'static str> {
         if keys.len() > MAX_KEYS {
             return Err("more than 256 keys; split the set");
         }
         let mut usable: Vec<(usize, Key)> = Vec::new();
         let mut skipped = Vec::new();
         for (at, jwk) in keys.iter().enumerate() {
-            match Key::load(jwk) {
+            match Key::load(jwk, uses) {
                 Ok(key) => usable.push((at, key)),
                 Err(why) => skipped.push((at, why)),
             }
@@ -190,14 +199,14 @@ impl KeySet {
 }
 
 impl Key {
-    fn load(jwk: &Map<String, Value>) -> Result<Key, Unusable> {
+    fn load(jwk: &Map<String, Value>, uses: &[&str]) -> Result<Key, Unusable> {
         let text = |name: &str| match jwk.get(name) {
             None => Ok(None),
             Some(Value::String(s)) => Ok(Some(s.as_str())),
             Some(_) => Err(Unusable::Malformed),
         };
         let kty = text("kty")?.ok_or(Unusable::Malformed)?;
-        if text("use")?.is_some_and(|u| u != "sig") || !may_verify(jwk.get("key_ops"))? {
+        if text("use")?.is_some_and(|u| !uses.contains(&u)) || !may_verify(jwk.get("key_ops"))? {
             return Err(Unusable::OtherUse);
         }
         let algorithm = match text("alg")? {

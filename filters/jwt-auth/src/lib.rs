@@ -10,25 +10,34 @@
 //! | [`filter`] | from request to step |
 //! | [`credentials`] | where tokens are found |
 //! | [`authenticate`] | the order of checks |
+//! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
 //! | [`algorithm`], [`keys`], [`der`], [`verify`] | keys and signatures |
 //! | [`claims`] | dates, audiences, nested claims |
+//! | [`requirement`] | what a verified token has to grant |
 //! | [`identity`] | facts and headers |
+//! | [`challenge`], [`resource`] | what a refused client is told |
 //! | [`counters`] | metrics |
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
 pub mod algorithm;
 pub mod authenticate;
+pub mod challenge;
 pub mod claims;
 pub mod config;
 pub mod counters;
 pub mod credentials;
+pub mod deny;
 pub mod der;
 pub mod filter;
 pub mod identity;
+pub mod issuer;
 pub mod keys;
 pub mod policy;
+pub mod profile;
+pub mod requirement;
+pub mod resource;
 pub mod token;
 pub mod verify;
 

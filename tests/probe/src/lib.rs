@@ -16,7 +16,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::answer::{Refusal, Reply};
+use portcullis_common::answer::Reply;
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::ConfigError;
 use portcullis_common::edits::{Edits, HeaderEdit};
@@ -24,7 +24,6 @@ use portcullis_common::facts::Verdict;
 use portcullis_common::filter::{Answer, Callout, Event, Filter, GrpcTarget, Plugin, RootStep, Step};
 use portcullis_common::host::Host;
 use portcullis_common::matching::owned::OwnedHeaders;
-use portcullis_common::reason::Reason;
 use portcullis_common::request::{Request, Response};
 
 /// The filter.
@@ -210,9 +209,15 @@ fn show(answer: &Answer) -> String {
 }
 
 fn say(text: String) -> Step<String> {
-    let Reply { reason, headers, grpc, .. } =
-        Refusal::new(Reason::Unmatched).reply(portcullis_common::request::Protocol::Http, None);
-    Step::Reply(Reply { status: 200, body: text.into_bytes(), reason, headers, grpc, verdict: None })
+    let headers = vec![("content-type".into(), b"text/plain".to_vec())];
+    Step::Reply(Reply {
+        status: 200,
+        body: text.into_bytes(),
+        details: "probe",
+        headers,
+        grpc: None,
+        verdict: None,
+    })
 }
 
 /// The module's entry point.

@@ -6,7 +6,10 @@ use std::fmt;
 ///
 /// It never holds a value of the configuration that could be a secret: only names, positions and small choices.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct ConfigError(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
     filter: &'static str,
     path: String,
     problem: String,
@@ -15,29 +18,32 @@ pub struct ConfigError {
 impl ConfigError {
     /// The field at `path` (dots and `[n]`; empty for the whole) has `problem`: what is wrong, `; `, the remedy.
     #[must_use]
+    #[cold]
+    #[inline(never)]
     pub fn new(filter: &'static str, path: impl Into<String>, problem: impl Into<String>) -> Self {
-        ConfigError { filter, path: path.into(), problem: problem.into() }
+        ConfigError(Box::new(Inner { filter, path: path.into(), problem: problem.into() }))
     }
 
     /// The path to the field.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        &self.0.path
     }
 
     /// What is wrong and what to write instead.
     #[must_use]
     pub fn problem(&self) -> &str {
-        &self.problem
+        &self.0.problem
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            write!(f, "{}: {}", self.filter, self.problem)
+        let Inner { filter, path, problem } = &*self.0;
+        if path.is_empty() {
+            write!(f, "{filter}: {problem}")
         } else {
-            write!(f, "{}: {}: {}", self.filter, self.path, self.problem)
+            write!(f, "{filter}: {path}: {problem}")
         }
     }
 }

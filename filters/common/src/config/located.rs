@@ -17,24 +17,47 @@ use serde_json::Value;
 #[derive(Clone, Copy)]
 pub(super) struct Located<'v>(pub(super) &'v Value);
 
-/// What is wrong, and where.
+/// What is wrong, and where. Behind a pointer, for it passes through every reader of every field.
 #[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) path: String,
-    pub(super) text: String,
+pub(super) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: String,
+    text: String,
 }
 
 impl Problem {
+    #[cold]
+    #[inline(never)]
+    fn new(text: String) -> Problem {
+        Problem(Box::new(Inner { path: String::new(), text }))
+    }
+
+    #[cold]
+    #[inline(never)]
     fn at(mut self, place: &str) -> Problem {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{place}{dot}{}", self.path);
+        let path = &self.0.path;
+        let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+        self.0.path = format!("{place}{dot}{path}");
         self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn at_item(self, at: usize) -> Problem {
+        self.at(&format!("[{at}]"))
+    }
+
+    /// The path, and what is wrong there.
+    pub(super) fn into_parts(self) -> (String, String) {
+        (self.0.path, self.0.text)
     }
 }
 
 impl Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.text)
+        write!(f, "{}: {}", self.0.path, self.0.text)
     }
 }
 
@@ -42,9 +65,11 @@ impl std::error::Error for Problem {}
 
 impl de::Error for Problem {
     fn custom<T: Display>(message: T) -> Self {
-        Problem { path: String::new(), text: message.to_string() }
+        Problem::new(message.to_string())
     }
 
+    #[cold]
+    #[inline(never)]
     fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
         match found {
             // What stands where it should not may be a secret.
@@ -61,21 +86,70 @@ impl de::Error for Problem {
         Self::custom(format_args!("{length} items do not fit; write {wanted}"))
     }
 
+    #[cold]
+    #[inline(never)]
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
         Self::custom(format_args!("`{variant}` does not fit; write one of {}", known.join(", ")))
     }
 
+    #[cold]
+    #[inline(never)]
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         Self::custom(format_args!("no such field; the fields here are {}", known.join(", "))).at(field)
     }
 
+    #[cold]
+    #[inline(never)]
     fn missing_field(field: &'static str) -> Self {
         Self::custom("missing; it is required, the README's table says what it takes").at(field)
     }
 }
 
+/// What a reader asks for is all that it is given: one that wants a map never meets a list, so that the code which serde derives
+/// for lists is not even linked.
 impl<'de> Deserializer<'de> for Located<'_> {
     type Error = Problem;
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Value::Bool(b) => visitor.visit_bool(*b),
+            other => Err(mismatch(other, &visitor)),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Value::String(s) => visitor.visit_str(s),
+            other => Err(mismatch(other, &visitor)),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0 }),
+            other => Err(mismatch(other, &visitor)),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match self.0 {
+            Value::Object(members) => visitor.visit_map(Members { members: members.iter(), value: None }),
+            other => Err(mismatch(other, &visitor)),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        self.deserialize_map(visitor)
+    }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
@@ -129,9 +203,15 @@ impl<'de> Deserializer<'de> for Located<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
+        identifier ignored_any
     }
+}
+
+#[cold]
+#[inline(never)]
+fn mismatch(found: &Value, wanted: &dyn Expected) -> Problem {
+    de::Error::invalid_type(unexpected(found), wanted)
 }
 
 fn unexpected(value: &Value) -> Unexpected<'_> {
@@ -157,7 +237,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(item) = self.items.next() else { return Ok(None) };
         let at = self.at;
         self.at = at.saturating_add(1);
-        seed.deserialize(Located(item)).map(Some).map_err(|p| p.at(&format!("[{at}]")))
+        seed.deserialize(Located(item)).map(Some).map_err(|p| p.at_item(at))
     }
 }
 
@@ -173,7 +253,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
         let Some((name, value)) = self.members.next() else { return Ok(None) };
         self.value = Some((name, value));
         let key: StrDeserializer<'_, Problem> = name.as_str().into_deserializer();
-        let named = |p: Problem| if p.path.is_empty() { p.at(name) } else { p };
+        let named = |p: Problem| if p.0.path.is_empty() { p.at(name) } else { p };
         seed.deserialize(key).map(Some).map_err(named)
     }
 

@@ -25,7 +25,10 @@ pub fn parse<T: DeserializeOwned>(filter: &'static str, config: &[u8]) -> Result
             || ConfigError::new(filter, "", format!("not a JSON object: {error}; check the quoting"));
         proto_struct::read(config).ok_or_else(problem)
     })?;
-    T::deserialize(Located(&json.into())).map_err(|p| ConfigError::new(filter, p.path, p.text))
+    T::deserialize(Located(&json.into())).map_err(|problem| {
+        let (path, text) = problem.into_parts();
+        ConfigError::new(filter, path, text)
+    })
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ pub(super) fn answer<F: Filter>(root: &Shared<F>, reply: &Reply, now: &Now) {
 
 fn send(reply: &Reply) {
     let headers = Headers::encode(reply.headers.iter().map(|(n, v)| (n.as_bytes(), v.as_slice())));
-    if calls::reply(reply.status, reply.reason.word(), &headers, &reply.body, reply.grpc).is_err() {
+    if calls::reply(reply.status, reply.details, &headers, &reply.body, reply.grpc).is_err() {
         calls::critical("the host did not take an answer; the request stays where it is");
     }
 }

@@ -1,0 +1,425 @@
+//! Who issues tokens, and what is asked of them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use portcullis_common::config::{ConfigError, HeaderName};
+use portcullis_common::values::source::Source;
+use portcullis_common::values::template::Template;
+
+use super::places::{default_locations, place};
+use super::{Notes, below, error};
+use crate::algorithm::{Algorithm, Family};
+use crate::claims::{Audiences, Timing};
+use crate::config::provider::{
+    AbsentType, Expiration, RawAudiences, RawClaimHeader, RawDeny, RawKeys, RawProvider, RawTypes,
+};
+use crate::credentials::Location;
+use crate::deny::Deny;
+use crate::identity::ClaimHeader;
+use crate::issuer::{Issuers, is_trust_domain};
+use crate::keys::KeySet;
+use crate::profile::{Kind, Profile};
+
+/// A checked provider.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its name.
+    pub name: Rc<str>,
+    /// Whose tokens are its.
+    pub issuers: Issuers,
+    /// Whom its tokens must be for.
+    pub audiences: Audiences,
+    /// What it signs with.
+    pub algorithms: Vec<Algorithm>,
+    /// Its keys.
+    pub keys: KeySet,
+    /// Which kind of token its are.
+    pub kind: Kind,
+    /// Where its tokens are: positions in [`super::Policy::locations`].
+    pub locations: Vec<usize>,
+    /// What it says about time.
+    pub timing: Timing,
+    /// What is refused though it verifies.
+    pub deny: Deny,
+    /// The claims that hold roles.
+    pub roles: Vec<Source>,
+    /// The subject.
+    pub subject: Template,
+    /// Whether the token stays in the request.
+    pub forward_token: bool,
+    /// The header for the payload.
+    pub payload_header: Option<HeaderName>,
+    /// The headers for claims.
+    pub claim_headers: Vec<(HeaderName, ClaimHeader)>,
+}
+
+/// Checks a provider. Its places are added to `locations`, what the operator should know to `notes`.
+///
+/// # Errors
+/// What is wrong, where, and what to write instead.
+pub(super) fn provider(
+    path: &str,
+    name: &str,
+    mut raw: RawProvider,
+    locations: &mut Vec<Location>,
+    notes: &mut Notes,
+) -> Result<Provider, ConfigError> {
+    let at = |field: &str| below(path, field);
+    let profile = raw.profile.unwrap_or_default();
+    let issuers = issuers(path, &mut raw)?;
+    let audiences = match raw.audiences {
+        None => return Err(error(at("audiences"), "missing; list at least one audience, or write \"any\"")),
+        Some(RawAudiences::List(list)) if list.is_empty() || list.iter().any(String::is_empty) => {
+            return Err(error(at("audiences"), "empty; list at least one audience, or write \"any\""));
+        }
+        Some(RawAudiences::List(list)) => Audiences::OneOf(list.into_iter().map(Into::into).collect()),
+        Some(RawAudiences::Any) if profile != Profile::Custom => {
+            let problem = "tokens of this profile are for somebody; list at least one audience";
+            return Err(error(at("audiences"), problem));
+        }
+        Some(RawAudiences::Any) => Audiences::Any,
+    };
+    let algorithms = raw.algorithms.filter(|list| !list.is_empty()).ok_or_else(|| {
+        error(at("algorithms"), "missing or empty; list what this issuer signs with, such as [RS256, ES256]")
+    })?;
+    if let Some(other) = algorithms.iter().find(|a| !profile.allows(**a)) {
+        return Err(error(
+            at("algorithms"),
+            format!("{other} signs no JWT-SVIDs; list RS, PS or ES algorithms"),
+        ));
+    }
+    let kind = kind(path, profile, raw.types, raw.required_claims, raw.forbidden_claims)?;
+    let roles = raw.roles.unwrap_or_else(|| vec![Source::Claim([Box::from("roles")].into())]);
+    if roles.is_empty() {
+        return Err(error(at("roles"), "empty; list the claims that hold roles, such as [claim.roles]"));
+    }
+    only_claims(&at("roles"), &roles)?;
+    let keys = raw.keys.ok_or_else(|| error(at("keys"), "missing; write {jwks: {keys: [...]}}"))?;
+    let keys = key_set(&at("keys"), keys, &algorithms, profile, notes)?;
+    let skew = raw.clock_skew.map_or(Duration::from_secs(30), |d| d.0);
+    if skew > Duration::from_secs(600) {
+        return Err(error(at("clock_skew"), "too long; write at most 10m"));
+    }
+    let max_lifetime = raw.max_lifetime.map(|d| d.0);
+    if max_lifetime == Some(Duration::ZERO) {
+        return Err(error(
+            at("max_lifetime"),
+            "no token lives that short; write a duration such as 24h, or leave it out",
+        ));
+    }
+    let subject = match raw.subject {
+        Some(subject) => subject,
+        None => Template::parse("{claim.sub}").map_err(|problem| error(at("subject"), problem))?,
+    };
+    from_token_only(&at("subject"), &subject)?;
+    if subject.runs_together() {
+        return Err(error(
+            at("subject"),
+            "two sources side by side; put text between them, such as {issuer}#{claim.sub}",
+        ));
+    }
+    let mut claim_headers = Vec::new();
+    for (header, raw) in raw.claim_headers.unwrap_or_default() {
+        let made = claim_header(&at(&format!("claim_headers.{}", header.as_str())), raw)?;
+        claim_headers.push((header, made));
+    }
+    let mut own = Vec::new();
+    for (n, location) in raw.tokens.unwrap_or_else(default_locations).into_iter().enumerate() {
+        let location = place(&format!("{path}.tokens[{n}]"), location)?;
+        let known = locations.iter().position(|l| *l == location);
+        own.push(known.unwrap_or(locations.len()));
+        if known.is_none() {
+            locations.push(location);
+        }
+    }
+    if own.is_empty() {
+        return Err(error(
+            at("tokens"),
+            "empty; write [{header: authorization, scheme: Bearer}], or leave it out",
+        ));
+    }
+    Ok(Provider {
+        name: name.into(),
+        issuers,
+        audiences,
+        algorithms,
+        keys,
+        kind,
+        locations: own,
+        timing: Timing { skew, max_lifetime, require_exp: raw.expiration != Some(Expiration::Optional) },
+        deny: deny(path, raw.deny)?,
+        roles,
+        subject,
+        forward_token: raw.forward_token.unwrap_or(false),
+        payload_header: raw.payload_header,
+        claim_headers,
+    })
+}
+
+fn deny(path: &str, raw: Option<RawDeny>) -> Result<Deny, ConfigError> {
+    let raw = raw.unwrap_or_default();
+    for (field, list) in [("jti", &raw.jti), ("sub", &raw.sub)] {
+        if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
+            let problem = "empty; list what is to be refused, or leave it out";
+            return Err(error(below(path, &format!("deny.{field}")), problem));
+        }
+    }
+    if raw.issued_before.is_some_and(|seconds| seconds.get() == 0 || seconds.get() > 253_402_300_799) {
+        let problem = "not a date; write seconds since 1970, as in iat";
+        return Err(error(below(path, "deny.issued_before"), problem));
+    }
+    Ok(Deny::new(raw))
+}
+
+fn issuers(path: &str, raw: &mut RawProvider) -> Result<Issuers, ConfigError> {
+    let at = |field: &str| below(path, field);
+    let boxed = |list: Vec<String>| list.into_iter().map(Into::into).collect();
+    let spiffe = raw.profile == Some(Profile::Spiffe);
+    let values = raw.issuer_values.take();
+    if values.is_some() && raw.issuer_template.is_none() {
+        return Err(error(at("issuer_values"), "without issuer_template; write both, or leave it out"));
+    }
+    match (raw.issuer.take(), raw.issuers.take(), raw.issuer_template.take(), raw.trust_domain.take()) {
+        (None, None, None, Some(domain)) if spiffe => {
+            if !is_trust_domain(&domain) {
+                return Err(error(
+                    at("trust_domain"),
+                    "not a trust domain; write its name, such as example.org",
+                ));
+            }
+            Ok(Issuers::TrustDomain(format!("spiffe://{domain}/").into()))
+        }
+        (None, None, None, None) if spiffe => {
+            Err(error(at("trust_domain"), "missing; write the name of the trust domain, such as example.org"))
+        }
+        (_, _, _, Some(_)) => {
+            Err(error(at("trust_domain"), "beside an issuer, or without profile: spiffe; keep one of them"))
+        }
+        _ if spiffe => {
+            Err(error(at("issuer"), "iss is not what tells JWT-SVIDs apart; write trust_domain instead"))
+        }
+        (None, None, None, None) => Err(error(at("issuer"), "missing; write the exact iss of the tokens")),
+        (Some(one), None, None, None) if !one.is_empty() => Ok(Issuers::Exact(vec![one.into()])),
+        (None, Some(list), None, None) if !list.is_empty() && !list.iter().any(String::is_empty) => {
+            Ok(Issuers::Exact(boxed(list)))
+        }
+        (None, None, Some(template), None) => issuer_template(path, template, values.unwrap_or_default()),
+        (Some(_), None, None, None) => Err(error(at("issuer"), "empty; write the exact iss of the tokens")),
+        (None, Some(_), None, None) => Err(error(at("issuers"), "empty; write the exact iss of the tokens")),
+        _ => Err(error(at("issuer"), "beside issuers or issuer_template; keep one of the three")),
+    }
+}
+
+fn issuer_template(
+    path: &str,
+    template: Template,
+    raw: std::collections::BTreeMap<String, Vec<String>>,
+) -> Result<Issuers, ConfigError> {
+    let at = |field: &str| below(path, field);
+    let mut values = Vec::new();
+    for (text, list) in raw {
+        let place = at(&format!("issuer_values.{text}"));
+        let source = Source::parse(&text).ok().filter(|source| template.sources().any(|s| s == source));
+        let source = source
+            .ok_or_else(|| error(&*place, "not a claim of issuer_template; write one of its claims"))?;
+        if list.is_empty() || list.iter().any(String::is_empty) {
+            return Err(error(place, "empty, so no token would do; list the values that it may have"));
+        }
+        values.push((source, list.into_iter().map(Into::into).collect()));
+    }
+    let sources: Vec<&Source> = template.sources().collect();
+    only_claims(&at("issuer_template"), sources.iter().copied())?;
+    if sources.is_empty() {
+        return Err(error(at("issuer_template"), "no claim in it; write issuer instead"));
+    }
+    if let Some(missing) = sources.iter().find(|s| !values.iter().any(|(source, _)| source == **s)) {
+        let problem =
+            format!("{missing} has no values; list those that it may have, such as {{{missing}: [VALUE]}}");
+        return Err(error(at("issuer_values"), problem));
+    }
+    Ok(Issuers::Template { template, values })
+}
+
+fn kind(
+    path: &str,
+    profile: Profile,
+    raw: Option<RawTypes>,
+    required: Option<Vec<Source>>,
+    forbidden: Option<Vec<Source>>,
+) -> Result<Kind, ConfigError> {
+    let at = |field: &str| below(path, field);
+    let (types, untyped) = profile.types();
+    let mut kind = Kind {
+        profile,
+        types: types.iter().map(|t| Box::from(*t)).collect(),
+        untyped,
+        required: required.unwrap_or_default(),
+        forbidden: forbidden.unwrap_or_default(),
+    };
+    only_claims(&at("required_claims"), &kind.required)?;
+    only_claims(&at("forbidden_claims"), &kind.forbidden)?;
+    if let Some(both) = kind.required.iter().find(|s| kind.forbidden.contains(s)) {
+        return Err(error(at("forbidden_claims"), format!("{both} is required too; keep one of the two")));
+    }
+    let Some(types) = raw else { return Ok(kind) };
+    if profile != Profile::Custom {
+        return Err(error(
+            at("types"),
+            "the profile says which types there are; leave types out, or write profile: custom",
+        ));
+    }
+    if let Some(list) = types.accept {
+        let fits = |t: &String| !t.is_empty() && t.bytes().all(|b| matches!(b, b'!'..=b'~'));
+        if list.is_empty() || !list.iter().all(fits) {
+            return Err(error(at("types.accept"), "not media types; list some, such as [at+jwt]"));
+        }
+        let bare = |t: String| {
+            let lower = t.to_ascii_lowercase();
+            Box::from(lower.strip_prefix("application/").unwrap_or(&lower))
+        };
+        kind.types = list.into_iter().map(bare).collect();
+    }
+    kind.untyped = types.absent.unwrap_or_default() == AbsentType::Accept;
+    Ok(kind)
+}
+
+fn claim_header(path: &str, raw: RawClaimHeader) -> Result<ClaimHeader, ConfigError> {
+    let list = match raw {
+        RawClaimHeader::Text(template) => {
+            from_token_only(path, &template)?;
+            return Ok(ClaimHeader::Text(template));
+        }
+        RawClaimHeader::List(list) => list,
+    };
+    let from = list
+        .from
+        .ok_or_else(|| error(format!("{path}.from"), "missing; write a claim, such as claim.roles"))?;
+    only_claims(&format!("{path}.from"), [&from])?;
+    match (list.join, list.json) {
+        (Some(join), None) => {
+            if join.is_empty() || !join.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'%') {
+                let problem = "not a separator; write visible ASCII without %, such as \",\"";
+                return Err(error(format!("{path}.join"), problem));
+            }
+            Ok(ClaimHeader::Joined { from, by: join.into() })
+        }
+        (None, Some(true)) => Ok(ClaimHeader::Json(from)),
+        _ => Err(error(path, "not one form; write exactly one of join: TEXT and json: true")),
+    }
+}
+
+fn only_claims<'a>(path: &str, sources: impl IntoIterator<Item = &'a Source>) -> Result<(), ConfigError> {
+    match sources.into_iter().find(|source| !matches!(source, Source::Claim(_))) {
+        Some(source) => Err(error(path, format!("{source} is no claim; write claim.NAME"))),
+        None => Ok(()),
+    }
+}
+
+fn key_set(
+    path: &str,
+    raw: RawKeys,
+    algorithms: &[Algorithm],
+    profile: Profile,
+    notes: &mut Notes,
+) -> Result<KeySet, ConfigError> {
+    let symmetric = algorithms.iter().any(|a| a.family() == Family::Hmac);
+    if symmetric && algorithms.iter().any(|a| a.family() != Family::Hmac) {
+        let problem =
+            "HS256, HS384 and HS512 beside algorithms with public keys; give them their own provider";
+        return Err(error(path.replace(".keys", ".algorithms"), problem));
+    }
+    match (raw.jwks, raw.secret) {
+        (Some(jwks), None) => {
+            let (set, skipped) = KeySet::load_for(&jwks.keys, profile.key_uses())
+                .map_err(|problem| error(format!("{path}.jwks"), problem))?;
+            for (at, why) in skipped {
+                let place = format!("{path}.jwks.keys[{at}]");
+                if why.is_mistake() {
+                    return Err(error(place, why.remedy()));
+                }
+                notes.push(format!("{place} is not used: {}", why.remedy()));
+            }
+            if !set.iter().any(|key| algorithms.iter().any(|a| key.allows(*a))) {
+                return Err(error(
+                    format!("{path}.jwks.keys"),
+                    "no key fits the algorithms; add one, or correct algorithms",
+                ));
+            }
+            Ok(set)
+        }
+        (None, Some(secret)) if symmetric => KeySet::of_secret(secret.expose(), algorithms)
+            .map_err(|problem| error(format!("{path}.secret"), problem)),
+        (None, Some(_)) => Err(error(
+            format!("{path}.secret"),
+            "only HS256, HS384 and HS512 have a secret; write {jwks: {keys: [...]}}",
+        )),
+        _ => Err(error(
+            path,
+            "not one source; write exactly one of {jwks: {keys: [...]}} and {secret: {env: NAME}}",
+        )),
+    }
+}
+
+fn from_token_only(path: &str, template: &Template) -> Result<(), ConfigError> {
+    match template.sources().find(|s| !s.is_from_token()) {
+        Some(source) => {
+            Err(error(path, format!("{source} is not from the token; use subject, issuer or claim.NAME")))
+        }
+        None if path.ends_with(".subject") && template.sources().any(|s| *s == Source::Subject) => {
+            Err(error(path, "subject cannot contain itself; use claim.sub"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// No header that the proxy owns or that carries a token may be set from a claim.
+///
+/// # Errors
+/// The first one that would be.
+pub(super) fn headers_free(providers: &[Provider], locations: &[Location]) -> Result<(), ConfigError> {
+    let carries = |name: &HeaderName| {
+        locations.iter().any(
+            |l| matches!(l, Location::Scheme { name: n, .. } | Location::Header { name: n, .. } if n == name),
+        )
+    };
+    for provider in providers {
+        let claims = provider.claim_headers.iter().map(|(name, _)| ("claim_headers", name));
+        let payload = provider.payload_header.iter().map(|name| ("payload_header", name));
+        if let Some((field, name)) =
+            claims.chain(payload).find(|(_, name)| name.is_reserved() || carries(name))
+        {
+            let problem = format!(
+                "{} belongs to the proxy or carries tokens; choose another header, such as x-user",
+                name.as_str()
+            );
+            return Err(error(format!("providers.{}.{field}", provider.name), problem));
+        }
+    }
+    Ok(())
+}
+
+/// With several providers, no two of them may give the same subject: their templates are one and the same with the issuer in
+/// it, or start with different text.
+///
+/// # Errors
+/// The first pair that could.
+pub(super) fn told_apart(providers: &[Provider]) -> Result<(), ConfigError> {
+    let same = providers.windows(2).all(|pair| matches!(pair, [a, b] if a.subject == b.subject));
+    let by_issuer = |p: &Provider| p.subject.sources().any(|s| *s == Source::Issuer);
+    if same && providers.iter().all(by_issuer) {
+        return Ok(());
+    }
+    for (n, a) in providers.iter().enumerate() {
+        for (m, b) in providers.iter().enumerate() {
+            if n != m && b.subject.lead().starts_with(a.subject.lead()) {
+                let problem = format!(
+                    "could be the subject of provider {} too; write \"{{issuer}}#{{claim.sub}}\" in all of them, start each with its own text, or set shared_namespace: true",
+                    b.name
+                );
+                return Err(error(format!("providers.{}.subject", a.name), problem));
+            }
+        }
+    }
+    Ok(())
+}
