@@ -10,6 +10,7 @@
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`hostile`] | input that nobody sends by mistake |
+//! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
 //! | [`tokens`] | keys, and tokens signed with them |
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
 //! | [`schema`] | what a JSON Schema says about each field |
@@ -20,6 +21,7 @@ pub mod demo;
 pub mod envoy;
 pub mod examples;
 pub mod hostile;
+pub mod markdown;
 pub mod paths;
 pub mod schema;
 pub mod tokens;

@@ -131,7 +131,9 @@ async fn answer(
     if let Some((name, value)) = text("x-answer-header").as_deref().and_then(|h| h.split_once('=')) {
         response = response.header(name, value);
     }
-    let bytes = serde_json::to_vec_pretty(&seen).expect("JSON");
+    let mut bytes = serde_json::to_vec_pretty(&seen).expect("JSON");
+    // For the terminals that it is shown in.
+    bytes.push(b'\n');
     Ok(response.body(full(bytes.into())).expect("a response"))
 }
 

@@ -33,7 +33,13 @@ pub fn curls(base: &str) -> Vec<Curl> {
             "\"ann\"",
         ),
         curl("an expired token", "/orders/1", Some(token("ann", -3600)), 401, "token_invalid"),
-        curl("a token with one changed character", "/orders/1", Some(tampered()), 401, "token_invalid"),
+        curl(
+            "a token that was changed after it was signed",
+            "/orders/1",
+            Some(tampered()),
+            401,
+            "token_invalid",
+        ),
         curl(
             "a path that two servers read differently",
             "/orders/1;admin=true",
