@@ -101,7 +101,9 @@ fn walk<'a>(
         walk(root, property, path, open, found);
         path.pop();
     }
-    for (part, below) in [("*", &schema["additionalProperties"]), ("[]", &schema["items"])] {
+    // A map whose names have to look like something has its values under that pattern.
+    let named = schema["patternProperties"].as_object().into_iter().flatten().map(|(_, below)| ("*", below));
+    for (part, below) in named.chain([("*", &schema["additionalProperties"]), ("[]", &schema["items"])]) {
         if below.is_object() {
             path.push(part.into());
             walk(root, below, path, open, found);

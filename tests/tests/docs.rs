@@ -217,6 +217,9 @@ fn every_header_that_a_client_may_get_has_a_row() {
         headers.extend(
             code.split(".header(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
         );
+        if code.contains("explain::HEADER") {
+            headers.insert(portcullis_common::explain::HEADER.to_owned());
+        }
         let rows = page.rows("Headers");
         let sent = |row: &&Vec<&str>| !row[1].starts_with("to the upstream");
         let documented =
