@@ -22,7 +22,7 @@ async fn run(command: &str) -> Response {
     let (host, path) = url.split_once('/').unwrap();
     let to: SocketAddr = host.parse().unwrap();
     let mut request = ask(to, "GET", &format!("/{path}"));
-    if words.next() == Some(" -H ") {
+    while words.next() == Some(" -H ") {
         let (name, value) = words.next().unwrap().split_once(": ").unwrap();
         request = request.header(&name.to_lowercase(), value);
     }

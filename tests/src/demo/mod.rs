@@ -22,5 +22,21 @@ pub fn claims(subject: &str, seconds: i64) -> Value {
 /// A demo token for `subject`, signed with the public demo key.
 #[must_use]
 pub fn token(subject: &str, seconds: i64) -> String {
-    Signer::demo().token("ES256", &claims(subject, seconds))
+    token_with(subject, seconds, &json!({}))
+}
+
+/// The same with more claims.
+#[must_use]
+pub fn token_with(subject: &str, seconds: i64, more: &Value) -> String {
+    let mut claims = claims(subject, seconds);
+    for (name, value) in more.as_object().into_iter().flatten() {
+        claims[name] = value.clone();
+    }
+    Signer::demo().token("ES256", &claims)
+}
+
+/// A token of the demo's other issuer, which speaks for services.
+#[must_use]
+pub fn service_token(service: &str, seconds: i64) -> String {
+    token_with(service, seconds, &json!({"iss": "https://services.portcullis.example"}))
 }
