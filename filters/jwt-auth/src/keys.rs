@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, Family};
 use crate::der::{self, Curve};
+use crate::roca;
 
 /// The most keys that a set may have.
 pub const MAX_KEYS: usize = 256;
@@ -127,10 +128,16 @@ impl KeySet {
         }
         let mut usable: Vec<(usize, Key)> = Vec::new();
         let mut skipped = Vec::new();
+        let mut broken: Vec<&str> = Vec::new();
         for (at, jwk) in keys.iter().enumerate() {
             match Key::load(jwk, uses) {
                 Ok(key) => usable.push((at, key)),
-                Err(why) => skipped.push((at, why)),
+                Err(why) => {
+                    if why.is_mistake() {
+                        broken.extend(jwk.get("kid").and_then(Value::as_str));
+                    }
+                    skipped.push((at, why));
+                }
             }
         }
         let symmetric = usable.iter().filter(|(_, key)| key.is_symmetric()).count();
@@ -141,7 +148,10 @@ impl KeySet {
         let collides = |a: &Key, b: &Key| a.kid.is_some() && a.kid == b.kid && a.shares_algorithm(b);
         let duplicates: Vec<usize> = usable
             .iter()
-            .filter(|(at, key)| usable.iter().any(|(other, o)| other != at && collides(key, o)))
+            .filter(|(at, key)| {
+                key.kid.as_deref().is_some_and(|kid| broken.contains(&kid))
+                    || usable.iter().any(|(other, o)| other != at && collides(key, o))
+            })
             .map(|(at, _)| *at)
             .collect();
         usable.retain(|(at, _)| !duplicates.contains(at));
@@ -293,6 +303,9 @@ fn may_verify(key_ops: Option<&Value>) -> Result<bool, Unusable> {
 }
 
 fn rsa(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    if roca::is_suspect(n) {
+        return Err(Unusable::Weak);
+    }
     let key = RS256PublicKey::from_components(n, e).map_err(|_| Unusable::Weak)?;
     let inner = key.public_key().as_ref().clone();
     let bytes = usize::try_from(inner.size()).map_err(|_| Unusable::Weak)?;

@@ -12,7 +12,7 @@
 //! | [`authenticate`] | the order of checks |
 //! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
-//! | [`algorithm`], [`keys`], [`der`], [`verify`] | keys and signatures |
+//! | [`algorithm`], [`keys`], [`roca`], [`der`], [`verify`] | keys and signatures |
 //! | [`claims`] | dates, audiences, nested claims |
 //! | [`requirement`] | what a verified token has to grant |
 //! | [`identity`] | facts and headers |
@@ -38,6 +38,7 @@ pub mod policy;
 pub mod profile;
 pub mod requirement;
 pub mod resource;
+pub mod roca;
 pub mod token;
 pub mod verify;
 
