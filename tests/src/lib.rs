@@ -20,6 +20,7 @@ pub mod client;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
+pub mod gate;
 pub mod hostile;
 pub mod markdown;
 pub mod paths;

@@ -48,7 +48,9 @@ impl Location {
     pub fn find<'a>(&'a self, request: &'a Request) -> Found<'a> {
         match self {
             Location::Scheme { name, scheme } => {
-                let mut values = request.headers.all(name.as_str()).map(|value| after_scheme(value, scheme));
+                // Envoy joins repeated `authorization` headers with commas, which no token contains.
+                let values = request.headers.all(name.as_str()).flat_map(|value| value.split(|b| *b == b','));
+                let mut values = values.map(|value| after_scheme(value, scheme));
                 match (values.next(), values.next()) {
                     (None, _) | (Some(None), None) => Found::Nothing,
                     (Some(Some(token)), None) => Found::Token(token.into()),
@@ -173,6 +175,14 @@ mod tests {
         assert_eq!(two("Bearer a", "Bearer a"), Found::Several);
         assert_eq!(two("Basic x", "Bearer a"), Found::Several);
         assert_eq!(two("Basic x", "Digest y"), Found::Nothing);
+        for (value, want) in [
+            ("Bearer a,Bearer a", Found::Several),
+            ("Basic x, bearer a", Found::Several),
+            ("Bearer a,", Found::Several),
+            ("Digest username=\"a\", uri=\"/\"", Found::Nothing),
+        ] {
+            assert_eq!(find(&bearer(), &[("authorization", value)]), want, "{value}");
+        }
     }
 
     #[test]
