@@ -229,6 +229,20 @@ fn every_header_that_a_client_may_get_has_a_row() {
 }
 
 #[test]
+fn every_attack_has_a_row_and_every_row_a_test() {
+    let code = fs::read_to_string(paths::root().join("tests/tests/attacks.rs")).unwrap();
+    let tests: BTreeSet<String> = code
+        .split("#[tokio::test]\nasync fn ")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once('(')?.0.to_owned()))
+        .collect();
+    let page = readme("jwt-auth");
+    let rows = page.rows("Attacks");
+    let named = rows.iter().filter_map(|row| Some(codes(row[2]).next()?.to_owned())).collect();
+    same("jwt-auth: Attacks", &tests, &named);
+}
+
+#[test]
 fn every_fact_has_a_row() {
     for (filter, _) in filters() {
         let code = source(filter);
