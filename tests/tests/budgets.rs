@@ -110,8 +110,7 @@ fn a_limit_on_a_subject() {
         ("proxy_set_shared_data", 1),
         ("clock_time_get", 2),
         ("proxy_set_property", 1),
-        // One decision; one in flight, and one over.
-        ("proxy_increment_metric", 3),
+        ("proxy_increment_metric", 1),
     ];
     costs("rate-limit on a subject", warm(&plugin, one), &want, 20_000);
 }
