@@ -467,3 +467,42 @@ fn refusals_look_as_configured() {
     let grpc = plugin.request("POST", "/p.S/M", &[("content-type", "application/grpc")]).1.reply();
     assert_eq!(grpc.grpc, 14);
 }
+
+#[test]
+fn every_header_is_a_structured_field() {
+    let config = json!({"limits": [
+        {"name": "several", "key": ["{subject}"], "rates": [
+            {"rate": "2/second"},
+            {"rate": "9/month", "algorithm": "calendar", "accept_loss_on_restart": true},
+            {"rate": "5/minute", "algorithm": "sliding_window"}
+        ]},
+        {"name": "flights-1_x", "key": ["everyone"], "in_flight": 3}
+    ]});
+    let world = World::default();
+    let plugin = start(&world, &config);
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+    let mut seen = 0;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let (stream, went) = plugin.request("GET", "/", &[]);
+        let headers = match went {
+            Went::Answered(reply) => reply.headers,
+            _ => stream.respond(&[(":status", "200")]),
+        };
+        held.push(stream);
+        for (name, value) in headers.iter().filter(|(n, _)| n.starts_with("ratelimit")) {
+            let list = sfv::Parser::new(value).parse::<sfv::List>();
+            let list = list.unwrap_or_else(|e| panic!("{name}: {value}: {e}"));
+            let [sfv::ListEntry::Item(item)] = list.as_slice() else {
+                panic!("{name}: {value}: not one item")
+            };
+            assert!(item.bare_item.as_string().is_some(), "{name}: {value}: not a string");
+            let needed = if name == "ratelimit" { "r" } else { "q" };
+            let number = item.params.get(needed).and_then(sfv::BareItem::as_integer);
+            assert!(number.is_some(), "{name}: {value}: no {needed}");
+            seen += 1;
+        }
+        world.advance(SECOND);
+    }
+    assert_eq!(seen, 12);
+}

@@ -165,3 +165,81 @@ fn ask_one(view: &mut View, ask: &Ask, now: Times) -> Result<Said, Full> {
     }
     Ok(said)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RawConfig;
+    use crate::policy::Policy;
+    use portcullis_common::memory::{MemoryHost, SharedData};
+    use portcullis_common::table::SLOTS;
+    use proptest::prelude::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn budget(limit: &str) -> Budget {
+        let config = format!(r#"{{"limits":[{{"name":"l","key":["k"],{limit}}}]}}"#);
+        let raw: RawConfig = portcullis_common::config::parse("rate-limit", config.as_bytes()).unwrap();
+        let policy = Policy::new(raw).unwrap();
+        let request = portcullis_common::request::Request::default();
+        let host = MemoryHost::default();
+        let context = portcullis_common::values::context::Context {
+            request: &request,
+            path: None,
+            pattern: None,
+            host: &host,
+        };
+        policy.limits[0].budget(&context).clone()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Real threads on the rules of shared data, each with its own idea of when it looked at the clock: no window d has more
+        /// than burst + rate x d, whatever the schedule, and nothing that fits is lost.
+        #[test]
+        fn threads_never_admit_more_than_the_limit_in_any_window(
+            pauses in prop::collection::vec(prop::collection::vec(0_u64..SECOND / 20, 60..120), 4),
+            sliding in any::<bool>(),
+        ) {
+            let (count, burst) = (20_u64, if sliding { 20 } else { 5 });
+            let limit = if sliding {
+                r#""rate":"20/second","algorithm":"sliding_window""#
+            } else {
+                r#""rate":"20/second","burst":5"#
+            };
+            let shared = SharedData::default();
+            let clock = AtomicU64::new(100 * SECOND);
+            let admitted = Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                for pauses in &pauses {
+                    let (shared, clock, admitted) = (&shared, &clock, &admitted);
+                    scope.spawn(move || {
+                        let host = MemoryHost::sharing(shared);
+                        let table = Table::open(&host, &["t"], SLOTS, 1 << 16).unwrap();
+                        let ask = Ask::new(0, Rc::from(&b"k"[..]), &budget(limit), 1, false);
+                        for pause in pauses {
+                            let mono = clock.fetch_add(*pause, Ordering::SeqCst);
+                            let now = Times { mono, calendar: 0 };
+                            // A schedule that starves a thread is an error to be counted, never an admission.
+                            if let Ok(Update { value: Ok(_), .. }) = exchange(&table, &host, &[&ask], now) {
+                                admitted.lock().unwrap().push(mono);
+                            }
+                        }
+                    });
+                }
+            });
+            let mut admitted = admitted.into_inner().unwrap();
+            admitted.sort_unstable();
+            prop_assert!(admitted.len() as u64 >= burst);
+            for (i, from) in admitted.iter().enumerate() {
+                for (j, to) in admitted.iter().enumerate().skip(i) {
+                    let most = burst + ((to - from) * count).div_ceil(SECOND);
+                    prop_assert!((j - i + 1) as u64 <= most, "{} in {}", j - i + 1, to - from);
+                }
+            }
+        }
+    }
+}
