@@ -258,3 +258,48 @@ async fn requests_in_flight_are_counted_across_workers_and_given_back() {
     envoy.wait_until("all are given back", async || envoy.metric(gauge).await == Some(0.0)).await;
     assert_eq!(ask(envoy.address(), "GET", "/").send().await.status, 200);
 }
+
+#[tokio::test]
+async fn rotating_addresses_meet_the_limit_of_their_network_and_an_honest_client_keeps_its_own() {
+    let upstream = Upstream::start().await;
+    let config = json!({
+        "forwarded": {"place": 2},
+        "limits": [
+            {"name": "network", "key": ["{client.ip/16,48}"], "rate": "1/hour", "burst": 250},
+            {"name": "address", "key": ["{client.ip/32,64}"], "rate": "1/hour", "burst": 5}
+        ],
+        "store": {"size": "256KiB"}
+    });
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config));
+    let options = Options { workers: 4, ..Options::default() };
+    let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[listener]), &options).await;
+    let from = |address: String| ask(envoy.address(), "GET", "/quiet").header("x-forwarded-for", address);
+    for _ in 0..2 {
+        assert_eq!(from("192.0.2.7".into()).send().await.status, 200);
+    }
+    let before = envoy.resident_bytes();
+    let tasks: Vec<_> = (0..4_u32)
+        .map(|network| {
+            let to = envoy.address();
+            tokio::spawn(async move {
+                let mut connection = Connection::open(to, http::Version::HTTP_11).await.unwrap();
+                let mut passed = 0;
+                for n in 0..5_000_u32 {
+                    let address = format!("10.{network}.{}.{}", n / 250, n % 250);
+                    let asked = ask(to, "GET", "/quiet").header("x-forwarded-for", address);
+                    passed += u32::from(connection.send(asked).await.unwrap().status == 200);
+                }
+                passed
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 250, "the network's limit stops the rotation");
+    }
+    let grown = envoy.resident_bytes().saturating_sub(before);
+    assert!(grown < 24 << 20, "{grown} bytes more for 20,000 addresses");
+    for _ in 0..3 {
+        assert_eq!(from("192.0.2.7".into()).send().await.status, 200);
+    }
+    assert_eq!(from("192.0.2.7".into()).send().await.status, 429);
+}

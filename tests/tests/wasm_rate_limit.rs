@@ -506,3 +506,32 @@ fn every_header_is_a_structured_field() {
     }
     assert_eq!(seen, 12);
 }
+
+#[test]
+fn a_vm_that_is_made_anew_goes_on_where_the_old_one_was() {
+    let world = World::default();
+    let plugin = start(&world, &config());
+    assert_eq!(passed(2, || ask(&plugin)), 2);
+    drop(plugin);
+    let plugin = start(&world, &config());
+    assert_eq!(passed(9, || ask(&plugin)), 1);
+}
+
+#[test]
+fn a_table_tells_how_full_it_is_and_why_it_could_not_answer() {
+    let world = World::default();
+    let mut config = config();
+    config["store"] = json!({"size": "4KiB"});
+    config["limits"][0]["key"] = json!(["{header.x-key}"]);
+    let plugin = start(&world, &config);
+    for n in 0..600 {
+        plugin.request("GET", "/", &[("x-key", n.to_string().as_str())]);
+    }
+    // The mean of three looks, the first of them at an empty table.
+    assert_eq!(world.metric(&["portcullis_store_load_percent"]), 67);
+    assert!(world.metric(&["portcullis_store_evictions_total"]) > 0);
+    world.advance(3_600 * SECOND);
+    plugin.vm().fail("proxy_set_shared_data", 8);
+    plugin.request("GET", "/", &[("x-key", "another")]);
+    assert_eq!(world.metric(&["portcullis_store_failures_total", "cause=.=contended"]), 1);
+}
