@@ -110,10 +110,23 @@ fn a_limit_on_a_subject() {
         ("proxy_set_shared_data", 1),
         ("clock_time_get", 2),
         ("proxy_set_property", 1),
-        // One decision; one in flight, and one over.
-        ("proxy_increment_metric", 3),
+        ("proxy_increment_metric", 1),
     ];
     costs("rate-limit on a subject", warm(&plugin, one), &want, 20_000);
+    // With headers for clients: one more callback, and one write for each header.
+    let mut config = config;
+    config["headers"] = "draft".into();
+    let plugin = Vm::new(&World::default(), "rate-limit").configure(config.to_string()).unwrap();
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+    let one = || {
+        let (stream, went) = plugin.request("GET", "/api/orders", &USUAL);
+        assert_eq!(went, Went::On);
+        assert_eq!(stream.respond(&[(":status", "200")]).len(), 3);
+        stream.end();
+    };
+    let more = [("proxy_replace_header_map_value", 2)];
+    let want: Vec<_> = want.into_iter().chain(more).collect();
+    costs("rate-limit on a subject, with headers", warm(&plugin, one), &want, 30_000);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_burst_passes_once_however_many_workers_there_are() {
-    for workers in [1, 4] {
+    for workers in [1, 2, 4, 8] {
         let upstream = Upstream::start().await;
         // A token comes back every ten minutes: what is admitted during the test is the burst, to the request.
         let plugin = Plugin::new(
@@ -87,4 +87,219 @@ async fn a_forged_forwarded_address_is_another_bucket_only_behind_a_trusted_hop(
     assert_eq!(from("inner", "192.0.2.1").await, 200);
     assert_eq!(from("inner", "192.0.2.2").await, 200);
     assert_eq!(from("inner", "10.0.0.1, 192.0.2.2").await, 429, "the last hop's word counts");
+}
+
+#[tokio::test]
+async fn ten_thousand_keys_have_each_their_own_burst_however_many_workers_there_are() {
+    for workers in [1, 2, 4, 8] {
+        let upstream = Upstream::start().await;
+        let config = json!({
+            "limits": [{"name": "l", "key": ["{header.x-key}"], "rate": "1/hour", "burst": 1}], "store": {"size": "64MiB"}
+        });
+        let plugin = Plugin::new("rate-limit", config);
+        let options = Options { workers, ..Options::default() };
+        let listener = Listener::new("l").plugin(&plugin);
+        let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[listener]), &options).await;
+        let tasks: Vec<_> = (0..16)
+            .map(|task| {
+                let to = envoy.address();
+                tokio::spawn(async move {
+                    let mut connection = Connection::open(to, http::Version::HTTP_11).await.unwrap();
+                    // Each key comes from two tasks, which go through the keys in the same order.
+                    for key in (0..10_000).skip(task / 2).step_by(8) {
+                        let asked = ask(to, "GET", "/quiet").header("x-key", format!("key-{key}"));
+                        connection.send(asked).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(upstream.seen(), 10_000, "{workers} workers");
+    }
+}
+
+#[tokio::test]
+async fn an_update_of_the_configuration_in_mid_run_forgets_nothing() {
+    let upstream = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("listeners.json");
+    // The second configuration has another limit and other numbers for the first one's refusals; the count goes on.
+    let first = json!({"limits": [{"name": "l", "key": ["everyone"], "rate": "6/hour", "burst": 100}]});
+    let mut second = first.clone();
+    second["limits"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "m", "key": ["{client.ip}"], "rate": "9000/second"}));
+    let with = |config: &serde_json::Value| {
+        let plugin = Plugin::new("rate-limit", config.clone());
+        bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)])
+    };
+    let put = |config: &serde_json::Value| {
+        let mut listener = with(config)["static_resources"]["listeners"][0].clone();
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        let fresh = folder.path().join("fresh");
+        std::fs::write(&fresh, json!({"resources": [listener]}).to_string()).unwrap();
+        // Envoy looks when a file is moved into place.
+        std::fs::rename(&fresh, &file).unwrap();
+    };
+    put(&first);
+    let mut config = with(&first);
+    config["static_resources"]["listeners"] = json!([]);
+    config["node"] = json!({"id": "test", "cluster": "test"});
+    config["dynamic_resources"] =
+        json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
+    let options = Options { workers: 4, ..Options::default() };
+    let envoy = Envoy::start_with(&config, &options).await;
+    let offer = async |times: usize| {
+        let to = envoy.address();
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                tokio::spawn(async move {
+                    for _ in 0..times {
+                        ask(to, "GET", "/quiet").send().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    };
+    offer(8).await;
+    assert_eq!(upstream.seen(), 64);
+    put(&second);
+    let ((), ()) = tokio::join!(
+        offer(8),
+        envoy.wait_until("the listener is updated", async || {
+            let updates = envoy.prometheus().await;
+            updates.lines().any(|l| l.starts_with("envoy_listener_manager_listener_in_place_updated{} 1"))
+        })
+    );
+    offer(8).await;
+    assert_eq!(upstream.seen(), 100);
+}
+
+#[tokio::test]
+async fn a_request_that_envoy_redirects_internally_is_charged_once() {
+    let upstream = Upstream::start().await;
+    let config = json!({"limits": [{"name": "l", "key": ["{client.ip}"], "rate": "3/hour"}]});
+    let routes = json!([
+        {"match": {"prefix": "/go"}, "route": {"cluster": "upstream", "internal_redirect_policy": {"max_internal_redirects": 1}}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+    ]);
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config)).routes(routes);
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    let go = || {
+        let to = envoy.address();
+        ask(to, "GET", "/go")
+            .header("x-answer-status", "302")
+            .header("x-answer-header", format!("location=http://{to}/landed"))
+    };
+    for left in [2, 1, 0] {
+        let answer = go().send().await;
+        assert_eq!((answer.status, answer.json()["path"].as_str()), (302, Some("/landed")));
+        assert!(answer.header("ratelimit").starts_with(&format!("\"l\";r={left};")), "{:?}", answer.headers);
+    }
+    assert_eq!(go().send().await.status, 429);
+    assert_eq!(upstream.seen(), 6);
+    let forged = ask(envoy.address(), "GET", "/").header("x-envoy-original-url", "http://a/").send().await;
+    assert_eq!(forged.status, 429, "the header alone buys nothing");
+}
+
+#[tokio::test]
+async fn guessing_is_limited_and_success_is_not() {
+    let upstream = Upstream::start().await;
+    let config = json!({"limits": [
+        {"name": "guessing", "key": ["{client.ip}"], "rate": "3/hour", "settle": {"statuses": ["401"]}}
+    ]});
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config));
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    let status = async |status: &str| {
+        ask(envoy.address(), "GET", "/").header("x-answer-status", status).send().await.status
+    };
+    for _ in 0..10 {
+        assert_eq!(status("200").await, 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(status("401").await, 401);
+    }
+    assert_eq!(status("200").await, 429);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_counted_across_workers_and_given_back() {
+    let upstream = Upstream::start().await;
+    let config = json!({"limits": [{"name": "l", "key": ["everyone"], "in_flight": 5}]});
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config));
+    let options = Options { workers: 4, ..Options::default() };
+    let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[listener]), &options).await;
+    let tasks: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(ask(envoy.address(), "GET", "/").header("x-answer-hold", "1").send()))
+        .collect();
+    let gauge = "portcullis_limited_requests_in_flight{plugin=\"rate-limit\",rule=\"l\"}";
+    envoy
+        .wait_until("twenty decisions", async || {
+            envoy
+                .prometheus()
+                .await
+                .lines()
+                .any(|l| l.starts_with("portcullis_decisions_total") && l.ends_with(" 15"))
+        })
+        .await;
+    assert_eq!((upstream.seen(), envoy.metric(gauge).await), (5, Some(5.0)));
+    upstream.release();
+    let mut passed = 0;
+    for task in tasks {
+        passed += usize::from(task.await.unwrap().status == 200);
+    }
+    assert_eq!(passed, 5);
+    envoy.wait_until("all are given back", async || envoy.metric(gauge).await == Some(0.0)).await;
+    assert_eq!(ask(envoy.address(), "GET", "/").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn rotating_addresses_meet_the_limit_of_their_network_and_an_honest_client_keeps_its_own() {
+    let upstream = Upstream::start().await;
+    let config = json!({
+        "forwarded": {"place": 2},
+        "limits": [
+            {"name": "network", "key": ["{client.ip/16,48}"], "rate": "1/hour", "burst": 250},
+            {"name": "address", "key": ["{client.ip/32,64}"], "rate": "1/hour", "burst": 5}
+        ],
+        "store": {"size": "256KiB"}
+    });
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config));
+    let options = Options { workers: 4, ..Options::default() };
+    let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[listener]), &options).await;
+    let from = |address: String| ask(envoy.address(), "GET", "/quiet").header("x-forwarded-for", address);
+    for _ in 0..2 {
+        assert_eq!(from("192.0.2.7".into()).send().await.status, 200);
+    }
+    let before = envoy.resident_bytes();
+    let tasks: Vec<_> = (0..4_u32)
+        .map(|network| {
+            let to = envoy.address();
+            tokio::spawn(async move {
+                let mut connection = Connection::open(to, http::Version::HTTP_11).await.unwrap();
+                let mut passed = 0;
+                for n in 0..5_000_u32 {
+                    let address = format!("10.{network}.{}.{}", n / 250, n % 250);
+                    let asked = ask(to, "GET", "/quiet").header("x-forwarded-for", address);
+                    passed += u32::from(connection.send(asked).await.unwrap().status == 200);
+                }
+                passed
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 250, "the network's limit stops the rotation");
+    }
+    let grown = envoy.resident_bytes().saturating_sub(before);
+    assert!(grown < 24 << 20, "{grown} bytes more for 20,000 addresses");
+    for _ in 0..3 {
+        assert_eq!(from("192.0.2.7".into()).send().await.status, 200);
+    }
+    assert_eq!(from("192.0.2.7".into()).send().await.status, 429);
 }

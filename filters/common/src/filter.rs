@@ -22,6 +22,8 @@ pub trait Filter: Sized + 'static {
     const CLOCK: Clock;
     /// Whether streams ever pause: without it the shell links no callouts, waits and ticks.
     const PAUSES: bool;
+    /// Whether the filter does anything by the clock; one that pauses does.
+    const TICKS: bool = Self::PAUSES;
     /// Why a stream waits, so that its answer comes back typed.
     type Pending: 'static;
     /// What is remembered of a stream from hook to hook.
@@ -57,6 +59,11 @@ pub trait Filter: Sized + 'static {
         _host: &dyn Host,
     ) -> Step<Self::Pending> {
         Step::Allow(Edits::default())
+    }
+
+    /// Whether [`Filter::on_response`] looks at this response's headers; reading them is a host call.
+    fn reads_response(&self, _stream: &Self::Stream) -> bool {
+        true
     }
 
     /// The response's headers arrived, from the upstream or from a filter in front of it.

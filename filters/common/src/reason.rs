@@ -40,6 +40,8 @@ pub enum Reason {
     RateLimited,
     /// The limiter's store could not answer.
     StoreUnavailable,
+    /// On a list of those who are refused.
+    Denied,
 }
 
 /// How a reason is put to a client.
@@ -57,7 +59,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -74,6 +76,7 @@ impl Reason {
         Reason::ClaimsInsufficient,
         Reason::RateLimited,
         Reason::StoreUnavailable,
+        Reason::Denied,
     ];
 
     /// The word and what goes with it.
@@ -136,6 +139,7 @@ impl Reason {
             Reason::StoreUnavailable => {
                 ("store_unavailable", 503, UNAVAILABLE, "The limit could not be checked just now.")
             }
+            Reason::Denied => ("denied", 403, PERMISSION_DENIED, "This client is refused here."),
         };
         Spec { word, status, grpc, detail }
     }

@@ -7,6 +7,8 @@ use crate::headers::{Headers, Lookup};
 pub struct Request {
     /// All headers, pseudo-headers (`:method`, `:path`, `:authority`) among them.
     pub headers: Headers,
+    /// Whether it ends with its headers: it has no body.
+    pub ends: bool,
 }
 
 impl Request {
@@ -61,7 +63,7 @@ impl Request {
 
 impl<'a> FromIterator<(&'a str, &'a str)> for Request {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
-        Request { headers: pairs.into_iter().collect() }
+        Request { headers: pairs.into_iter().collect(), ends: false }
     }
 }
 

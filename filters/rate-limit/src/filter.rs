@@ -1,40 +1,47 @@
 //! From request to step.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use portcullis_common::answer::Refusal;
-use portcullis_common::clock::{Clock, Mono, Now};
+use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::{Edits, HeaderEdit};
 use portcullis_common::facts::{self, Outcome, PropertyKey, Verdict};
-use portcullis_common::filter::{Filter, Plugin, Step};
+use portcullis_common::filter::{Filter, Plugin, RootStep, Step};
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
 use portcullis_common::mode::Mode;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::{Request, Response};
-use portcullis_common::table::{Change, Table, Unavailable};
+use portcullis_common::table::{self, Table, Unavailable};
 use portcullis_common::values::Failure;
 use portcullis_common::values::context::Context;
 
+use crate::charge::{self, Ask, Charged, Said};
 use crate::config::{OnError, RawConfig};
 use crate::counters::Counters;
-use crate::gcra::{Decision, Standing};
-use crate::headers;
-use crate::policy::{Limit, Missing, Policy};
-
-/// The problem type that the draft registers for a refusal like this.
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+use crate::headers::{self, Told};
+use crate::in_flight::{self, Held, InFlight};
+use crate::load::Load;
+use crate::meter::Times;
+use crate::meter::calendar::Anchor;
+use crate::policy::Policy;
+use crate::policy::limit::{Limit, List};
+use crate::redirect;
+use crate::refusal;
+use crate::settle::Unsettled;
 
 /// The filter.
 #[derive(Debug)]
 pub struct RateLimit {
-    policy: Rc<Policy>,
-    table: Table,
-    counters: Counters,
-    key: Vec<u8>,
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) table: Table,
+    pub(crate) counters: Counters,
+    pub(crate) anchor: Anchor,
+    flights: Option<InFlight>,
+    load: Load,
+    uses_calendar: bool,
 }
 
 /// What is remembered of a stream.
@@ -42,24 +49,35 @@ pub struct RateLimit {
 pub struct Stream {
     /// The headers for its response.
     headers: Vec<HeaderEdit>,
-    /// Whether it counts as in flight.
-    admitted: bool,
+    /// What holds a place.
+    held: Vec<(usize, Held)>,
+    /// What its answer will settle.
+    pub(crate) unsettled: Vec<Unsettled>,
 }
 
-/// What one limit says.
-enum Said {
-    /// It does not apply.
-    Nothing,
-    Admit(Standing),
-    Refuse(Standing, Duration),
-    Unusable(Failure),
-    Unavailable,
+/// A request on its way through the limits.
+struct Passage<'a> {
+    request: &'a Request,
+    path: Option<&'a NormalPath<'a>>,
+    host: &'a dyn Host,
+    now: &'a Now,
+    times: Times,
+    charged: Vec<(usize, Charged)>,
+    held: Vec<(usize, Held)>,
+    told: Vec<Told>,
+    /// What was decided besides plain admission.
+    verdict: Option<Verdict>,
+    /// The limits that admitted.
+    admitted: Vec<usize>,
+    /// It was charged before an internal redirect.
+    again: bool,
 }
 
 impl Filter for RateLimit {
     const NAME: &'static str = "rate-limit";
     const CLOCK: Clock = Clock::Mono;
     const PAUSES: bool = false;
+    const TICKS: bool = true;
     type Pending = ();
     type Stream = Stream;
 
@@ -69,18 +87,31 @@ impl Filter for RateLimit {
         let plugin_name: PropertyKey = PropertyKey::from(&b"plugin_name"[..]);
         let attached = host.property(&plugin_name).unwrap_or_default();
         let attached = String::from_utf8_lossy(&attached);
-        let size = policy.store.to_string();
-        let name = [Self::NAME, &attached, &policy.plugin.name, &size];
-        let table = Table::open(host, &name, 1, policy.store).map_err(|_| {
-            ConfigError::new(
-                Self::NAME,
-                "store",
-                "this host has no shared data that workers can count in; run this filter in Envoy",
-            )
-        })?;
+        let name = [Self::NAME, &attached, &*policy.plugin.name];
+        let open = |what: &str, slots: usize, bytes: usize| {
+            let size = bytes.to_string();
+            let name: Vec<&str> = name.iter().copied().chain([what, size.as_str()]).collect();
+            Table::open(host, &name, slots, bytes).map_err(|_| no_store())
+        };
+        let table = open("debts", table::SLOTS, policy.store)?;
+        let flights = if policy.limits.iter().any(Limit::counts_in_flight) {
+            let owner = in_flight::number(host, &name).map_err(|_| no_store())?;
+            Some(InFlight::new(open("in flight", in_flight::SLOTS, policy.in_flight)?, owner))
+        } else {
+            None
+        };
         log::info!("{}: {} buckets can owe something at once", policy.plugin.name, table.slots());
-        let counters = Counters::new(&policy.plugin.name);
-        Ok(RateLimit { policy, table, counters, key: Vec::new() })
+        crate::ledger::compare(host, &name, &policy);
+        redirect::declare(host, &policy.plugin.name);
+        Ok(RateLimit {
+            counters: Counters::new(&policy.plugin.name),
+            anchor: Anchor::new(&name),
+            uses_calendar: policy.limits.iter().any(Limit::uses_calendar),
+            policy,
+            table,
+            flights,
+            load: Load::default(),
+        })
     }
 
     fn plugin(&self) -> &Plugin {
@@ -103,164 +134,280 @@ impl Filter for RateLimit {
             path: part,
             headers: &request.headers,
         };
-        let policy = Rc::clone(&self.policy);
-        let matching = policy.matches.all(subject);
-        let mut charged: Vec<(usize, Standing)> = Vec::new();
-        let mut verdict = None;
-        for n in matching {
-            let context = Context {
-                request,
-                path: path.as_ref().and_then(Option::as_ref),
-                pattern: policy.matches.pattern(n),
-                host,
-            };
-            let (outcome, reason, reply) = match self.ask(n, &context, now.mono()) {
-                Said::Nothing => continue,
-                Said::Admit(standing) => {
-                    charged.push((n, standing));
-                    continue;
-                }
-                Said::Refuse(standing, retry) => {
-                    (Outcome::Deny, Reason::RateLimited, self.limited(n, standing, retry))
-                }
-                Said::Unusable(failure) => (Outcome::Deny, failure.reason(), Refusal::new(failure.reason())),
-                Said::Unavailable => {
-                    let refusal = Refusal::new(Reason::StoreUnavailable).header("retry-after", "1");
-                    let outcome =
-                        if self.policy.on_error == OnError::Allow { Outcome::Error } else { Outcome::Deny };
-                    (outcome, Reason::StoreUnavailable, refusal)
-                }
-            };
-            let name = self.name(n);
-            let shadow = self.policy.limits.get(n).is_some_and(|l| l.mode == Mode::Shadow);
-            let outcome = if shadow && outcome == Outcome::Deny { Outcome::ShadowDeny } else { outcome };
-            self.counters.decision(host, Some(n), &name, outcome, Some(reason));
-            if outcome == Outcome::Deny {
-                self.refund(&charged, &context, now.mono());
-                return Step::Reply(reply.reply(request.protocol(), Some(name)));
+        let times = self.times(now, host);
+        let mut passage = Passage {
+            request,
+            path: path.as_ref().and_then(Option::as_ref),
+            host,
+            now,
+            times,
+            charged: Vec::new(),
+            held: Vec::new(),
+            told: Vec::new(),
+            verdict: None,
+            admitted: Vec::new(),
+            again: redirect::was_charged(request, &self.policy.plugin.verdict, host),
+        };
+        let matching = self.policy.matches.all(subject);
+        let refused = self.pass(&matching, &mut passage);
+        self.load.sample(&self.table, times.mono, host, &mut self.counters);
+        match refused {
+            Err((limit, refusal)) => {
+                self.undo(passage);
+                let name = self.name(limit);
+                Step::Reply(refusal.reply(request.protocol(), Some(name)))
             }
-            verdict = Some(Verdict { outcome, reason: Some(reason), rule: name });
+            Ok(()) => Step::Allow(self.admit(stream, passage)),
         }
-        for (n, _) in &charged {
-            let name = self.name(*n);
-            self.counters.decision(host, Some(*n), &name, Outcome::Allow, None);
-        }
-        Step::Allow(self.admit(stream, &charged, verdict, host))
     }
 
-    fn on_response(&mut self, stream: &mut Stream, _: &Response, _: &Now, _: &dyn Host) -> Edits {
+    fn reads_response(&self, stream: &Stream) -> bool {
+        !stream.unsettled.is_empty()
+    }
+
+    fn on_response(&mut self, stream: &mut Stream, response: &Response, now: &Now, host: &dyn Host) -> Edits {
+        self.settle_by_headers(stream, response, now, host);
         Edits { headers: std::mem::take(&mut stream.headers), ..Edits::default() }
     }
 
-    fn on_done(&mut self, stream: &mut Stream, _: &Now, host: &dyn Host) {
-        if std::mem::take(&mut stream.admitted) {
-            self.counters.in_flight(host, -1);
+    fn on_done(&mut self, stream: &mut Stream, now: &Now, host: &dyn Host) {
+        self.settle_at_the_end(stream, now, host);
+        for (limit, held) in std::mem::take(&mut stream.held) {
+            self.release(limit, held, now, host);
         }
+    }
+
+    fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        if let Some(flights) = &mut self.flights {
+            flights.tick(host, now.mono());
+        }
+        Vec::new()
+    }
+
+    fn keeps_watch(&self) -> bool {
+        self.flights.as_ref().is_some_and(InFlight::is_busy)
     }
 }
 
+/// The limit that refuses, and its answer.
+type Refused = (usize, Refusal);
+
 impl RateLimit {
-    fn name(&self, limit: usize) -> Rc<str> {
+    pub(crate) fn name(&self, limit: usize) -> Rc<str> {
         self.policy.limits.get(limit).map_or_else(|| facts::UNMATCHED.into(), |l| Rc::clone(&l.name))
     }
 
-    fn ask(&mut self, n: usize, context: &Context<'_>, now: Mono) -> Said {
-        let Some(limit) = self.policy.limits.get(n) else { return Said::Nothing };
-        match key(limit, &mut self.key, context) {
-            Ok(true) => {}
-            Ok(false) => return Said::Nothing,
-            Err(failure) => return Said::Unusable(failure),
-        }
-        let quota = limit.quota;
-        let decide = |debts: &[u64]| match quota.decide(debts.first().copied().unwrap_or(0), now.0, 1) {
-            Decision::Admit { arrival, standing } => Change::Write(Said::Admit(standing), vec![arrival]),
-            Decision::Refuse { retry_after, standing } => Change::Keep(Said::Refuse(standing, retry_after)),
-        };
-        match self.table.update(context.host, &self.key, now.0, decide) {
-            Ok(update) => {
-                self.counters.store(context.host, update.conflicts, update.evicted);
-                update.value
-            }
-            Err(Unavailable::Contended | Unavailable::Host) => Said::Unavailable,
+    pub(crate) fn times(&mut self, now: &Now, host: &dyn Host) -> Times {
+        if self.uses_calendar {
+            self.anchor.times(now, host)
+        } else {
+            Times { mono: now.mono().0, calendar: 0 }
         }
     }
 
-    /// Gives back what earlier limits charged for a request that a later one refuses.
-    fn refund(&mut self, charged: &[(usize, Standing)], context: &Context<'_>, now: Mono) {
+    /// Takes a request through all limits that match.
+    fn pass(&mut self, matching: &[usize], passage: &mut Passage<'_>) -> Result<(), Refused> {
         let policy = Rc::clone(&self.policy);
-        for (n, _) in charged {
+        let mut asks: Vec<Ask> = Vec::with_capacity(matching.len());
+        for n in matching {
             let Some(limit) = policy.limits.get(*n) else { continue };
-            let context = Context { pattern: policy.matches.pattern(*n), ..*context };
-            if key(limit, &mut self.key, &context) != Ok(true) {
-                continue;
+            let context = Context {
+                request: passage.request,
+                path: passage.path,
+                pattern: policy.matches.pattern(*n),
+                host: passage.host,
+            };
+            match ask(*n, limit, &context, passage.again) {
+                Ok(Some(ask)) => asks.push(ask),
+                Ok(None) => {}
+                Err(reason) => self.refuse(*n, reason, Refusal::new(reason), passage)?,
             }
-            let quota = limit.quota;
-            let back =
-                |debts: &[u64]| Change::Write((), vec![quota.refund(debts.first().copied().unwrap_or(0), 1)]);
-            if self.table.update(context.host, &self.key, now.0, back).is_err() {
-                log::warn!("{}: {}: a refund was lost", self.policy.plugin.name, limit.name);
+        }
+        let mut rest: Vec<&Ask> = asks.iter().filter(|a| !a.rates.is_empty()).collect();
+        while let Some(first) = rest.first().copied() {
+            let (same, others): (Vec<&Ask>, Vec<&Ask>) = rest.into_iter().partition(|a| a.key == first.key);
+            self.charge(&same, passage)?;
+            rest = others;
+        }
+        for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
+            self.hold(ask, passage)?;
+        }
+        passage.admitted.sort_unstable();
+        passage.admitted.dedup();
+        Ok(())
+    }
+
+    /// Asks the limits on one key.
+    fn charge(&mut self, asks: &[&Ask], passage: &mut Passage<'_>) -> Result<(), Refused> {
+        let (host, policy) = (passage.host, Rc::clone(&self.policy));
+        match charge::exchange(&self.table, host, asks, passage.times) {
+            Ok(update) => {
+                self.counters.store(host, &update);
+                let (all, charged) = match update.value {
+                    Ok(all) => (all, true),
+                    Err(all) => (all, false),
+                };
+                if !charged {
+                    return self.over(asks, &all, passage);
+                }
+                for (ask, said) in asks.iter().zip(&all) {
+                    if said.retry_after().is_some() {
+                        self.over(&[ask], std::slice::from_ref(said), passage)?;
+                        continue;
+                    }
+                    passage.admitted.push(ask.limit);
+                    passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
+                    passage.told.extend(refusal::told(&policy, ask, said));
+                }
+                Ok(())
             }
+            Err(failure) => asks.iter().try_for_each(|ask| self.unavailable(ask, failure, passage)),
         }
     }
 
-    fn limited(&self, n: usize, standing: Standing, retry_after: Duration) -> Refusal {
-        let seconds = headers::ceil_seconds(retry_after).max(1);
-        let mut refusal = Refusal::new(Reason::RateLimited).header("retry-after", &seconds.to_string());
-        let Some(limit) = self.policy.limits.get(n) else { return refusal };
-        for (name, value) in headers::headers(self.policy.headers, limit, standing) {
-            refusal = refusal.header(name, &value);
-        }
-        refusal.kind(QUOTA_EXCEEDED).member("violated-policies", format!("[\"{}\"]", limit.name))
-    }
-
-    fn admit(
-        &mut self,
-        stream: &mut Stream,
-        charged: &[(usize, Standing)],
-        verdict: Option<Verdict>,
-        host: &dyn Host,
-    ) -> Edits {
-        // The tightest: whose share of what it holds is smallest.
-        let share = |(n, standing): &(usize, Standing)| {
-            let burst = self.policy.limits.get(*n).map_or(1, |l| l.quota.burst());
-            u128::from(standing.remaining).saturating_mul(1_000_000).checked_div(u128::from(burst))
+    /// Takes a place among the requests in flight.
+    fn hold(&mut self, ask: &Ask, passage: &mut Passage<'_>) -> Result<(), Refused> {
+        let (host, policy) = (passage.host, Rc::clone(&self.policy));
+        let (Some(most), Some(limit), Some(flights)) =
+            (ask.in_flight, policy.limits.get(ask.limit), &mut self.flights)
+        else {
+            return Ok(());
         };
-        let tightest = charged.iter().min_by_key(|c| share(c)).copied();
-        if let Some((n, standing)) = tightest {
-            if let Some(limit) = self.policy.limits.get(n) {
-                stream.headers = headers::edits(headers::headers(self.policy.headers, limit, standing));
+        match flights.acquire(host, limit.shares, &ask.key, (most, limit.lease), passage.now.mono()) {
+            Ok(update) => {
+                self.counters.store(host, &update);
+                match update.value {
+                    Ok((held, taken)) => {
+                        self.counters.in_flight(host, ask.limit, &limit.name, 1);
+                        passage.held.push((ask.limit, held));
+                        passage.admitted.push(ask.limit);
+                        passage.told.push(refusal::told_in_flight(limit, most, taken));
+                        Ok(())
+                    }
+                    Err(taken) => {
+                        let told = refusal::told_in_flight(limit, most, taken);
+                        let refused = refusal::in_flight(&policy, &told, host);
+                        self.refuse(ask.limit, Reason::RateLimited, refused, passage)
+                    }
+                }
             }
-            stream.admitted = true;
-            self.counters.in_flight(host, 1);
+            Err(failure) => self.unavailable(ask, failure, passage),
         }
-        let allowed = || tightest.map(|(n, _)| Verdict::allow(self.name(n)));
-        let verdict = verdict.or_else(allowed).unwrap_or_else(|| Verdict::skip(facts::UNMATCHED.into()));
-        Edits::verdict(verdict)
+    }
+
+    /// Some of these limits are over; those in shadow do not refuse.
+    fn over(&mut self, asks: &[&Ask], all: &[Said], passage: &mut Passage<'_>) -> Result<(), Refused> {
+        let over: Vec<(&Ask, &Said)> =
+            asks.iter().copied().zip(all).filter(|(_, said)| said.retry_after().is_some()).collect();
+        for (ask, _) in over.iter().filter(|(ask, _)| ask.shadow) {
+            self.refuse(ask.limit, Reason::RateLimited, Refusal::new(Reason::RateLimited), passage)?;
+        }
+        let enforced: Vec<(&Ask, &Said)> = over.into_iter().filter(|(ask, _)| !ask.shadow).collect();
+        match enforced.first() {
+            None => Ok(()),
+            Some((first, _)) => {
+                let refused = refusal::over(&self.policy, &enforced, passage.host);
+                self.refuse(first.limit, Reason::RateLimited, refused, passage)
+            }
+        }
+    }
+
+    fn unavailable(
+        &mut self,
+        ask: &Ask,
+        failure: Unavailable,
+        passage: &mut Passage<'_>,
+    ) -> Result<(), Refused> {
+        self.counters.failure(passage.host, failure);
+        let reason = Reason::StoreUnavailable;
+        if self.policy.limits.get(ask.limit).is_some_and(|l| l.on_error == OnError::Allow) {
+            self.note(ask.limit, Outcome::Error, reason, passage);
+            return Ok(());
+        }
+        self.refuse(ask.limit, reason, Refusal::new(reason).header("retry-after", "1"), passage)
+    }
+
+    /// A limit refuses, or would if it were not in shadow.
+    fn refuse(
+        &mut self,
+        limit: usize,
+        reason: Reason,
+        refusal: Refusal,
+        passage: &mut Passage<'_>,
+    ) -> Result<(), Refused> {
+        let shadow = self.policy.limits.get(limit).is_some_and(|l| l.mode == Mode::Shadow);
+        let outcome = if shadow { Outcome::ShadowDeny } else { Outcome::Deny };
+        self.note(limit, outcome, reason, passage);
+        if shadow { Ok(()) } else { Err((limit, refusal)) }
+    }
+
+    fn note(&mut self, limit: usize, outcome: Outcome, reason: Reason, passage: &mut Passage<'_>) {
+        let rule = self.name(limit);
+        self.counters.decision(passage.host, Some(limit), &rule, outcome, Some(reason));
+        passage.verdict = passage.verdict.take().or(Some(Verdict { outcome, reason: Some(reason), rule }));
+    }
+
+    /// Gives back what was charged and held for a request that a later limit refuses.
+    fn undo(&mut self, passage: Passage<'_>) {
+        for (limit, charged) in &passage.charged {
+            match charged.settle(&self.table, passage.host, passage.times, 0) {
+                Ok(update) => self.counters.store(passage.host, &update),
+                Err(failure) => {
+                    self.counters.failure(passage.host, failure);
+                    log::warn!("{}: {}: a refund was lost", self.policy.plugin.name, self.name(*limit));
+                }
+            }
+        }
+        for (limit, held) in passage.held {
+            self.release(limit, held, passage.now, passage.host);
+        }
+    }
+
+    fn release(&mut self, limit: usize, held: Held, now: &Now, host: &dyn Host) {
+        if let Some(flights) = &mut self.flights {
+            flights.release(host, held, now.mono());
+        }
+        let name = self.name(limit);
+        self.counters.in_flight(host, limit, &name, -1);
+    }
+
+    fn admit(&mut self, stream: &mut Stream, passage: Passage<'_>) -> Edits {
+        if let Some(told) = passage.told.iter().min_by_key(|t| t.share()) {
+            stream.headers = headers::edits(told.headers(self.policy.headers));
+        }
+        stream.held = passage.held;
+        if passage.again {
+            // The verdict of its first passage stands.
+            return Edits::default();
+        }
+        for limit in &passage.admitted {
+            let name = self.name(*limit);
+            self.counters.decision(passage.host, Some(*limit), &name, Outcome::Allow, None);
+        }
+        for (limit, charged) in passage.charged {
+            let settle = self.policy.limits.get(limit).and_then(|l| l.settle.clone());
+            stream.unsettled.extend(settle.map(|settle| Unsettled::new(limit, charged, settle)));
+        }
+        let tightest = passage.told.iter().min_by_key(|t| t.share()).map(|t| Rc::clone(&t.limit));
+        let verdict = passage.verdict.or_else(|| tightest.map(Verdict::allow));
+        Edits::verdict(verdict.unwrap_or_else(|| Verdict::skip(facts::UNMATCHED.into())))
     }
 }
 
-/// Writes a limit's key for this request into `out`. `Ok(false)` means that the limit does not apply.
-fn key(limit: &Limit, out: &mut Vec<u8>, context: &Context<'_>) -> Result<bool, Failure> {
-    let begin = |out: &mut Vec<u8>| {
-        out.clear();
-        out.extend_from_slice(limit.name.as_bytes());
-        out.push(0);
-    };
-    begin(out);
-    let instead = match &limit.missing {
-        Missing::Value(text) => Some(text.as_str()),
-        Missing::Deny | Missing::Skip | Missing::Key(_) => None,
-    };
-    let first = limit.key.iter().try_for_each(|part| part.append(out, context, instead));
-    match (first, &limit.missing) {
-        (Ok(()), _) => Ok(true),
-        (Err(Failure::Absent), Missing::Skip) => Ok(false),
-        (Err(_), Missing::Key(other)) => {
-            begin(out);
-            // Tells the other key from one of the same text.
-            out.push(1);
-            other.iter().try_for_each(|part| part.append(out, context, None)).map(|()| true)
-        }
-        (Err(failure), _) => Err(failure),
+fn no_store() -> ConfigError {
+    let problem = "this host has no shared data that workers can count in; run this filter in Envoy";
+    ConfigError::new(RateLimit::NAME, "store", problem)
+}
+
+/// What a limit is asked about this request; `None` if it does not apply.
+fn ask(n: usize, limit: &Limit, context: &Context<'_>, again: bool) -> Result<Option<Ask>, Reason> {
+    match limit.listed(context).map_err(Failure::reason)? {
+        List::Deny => return Err(Reason::Denied),
+        List::Allow => return Ok(None),
+        List::Neither => {}
     }
+    let Some(key) = limit.key.of(context).map_err(Failure::reason)? else { return Ok(None) };
+    let cost = if again { 0 } else { limit.cost.of(context) };
+    let shadow = limit.mode == Mode::Shadow;
+    Ok(Some(Ask::new(n, key.into(), limit.budget(context), cost, shadow)))
 }

@@ -12,7 +12,27 @@ pub struct Rate {
     /// How many.
     pub count: NonZeroU64,
     /// In how long.
-    pub period: Duration,
+    pub period: Period,
+}
+
+/// How long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// This long.
+    Span(Duration),
+    /// A month of the calendar, which is not always as long.
+    Month,
+}
+
+impl Period {
+    /// Whole seconds; `None` for a month.
+    #[must_use]
+    pub fn seconds(self) -> Option<u64> {
+        match self {
+            Period::Span(span) => Some(span.as_secs()),
+            Period::Month => None,
+        }
+    }
 }
 
 impl Rate {
@@ -28,6 +48,7 @@ impl Rate {
             "minute" => 60,
             "hour" => 3_600,
             "day" => 86_400,
+            "month" => return Ok(Rate { count, period: Period::Month }),
             _ => {
                 let digits = period.bytes().take_while(u8::is_ascii_digit).count();
                 let (number, unit) = period.split_at(digits);
@@ -45,7 +66,7 @@ impl Rate {
                     .ok_or("not between 1s and 366d")?
             }
         };
-        Ok(Rate { count, period: Duration::from_secs(seconds) })
+        Ok(Rate { count, period: Period::Span(Duration::from_secs(seconds)) })
     }
 }
 
@@ -64,7 +85,7 @@ impl schemars::JsonSchema for Rate {
         "Rate".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day|[0-9]+(s|m|h|d))$"})
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day|month|[0-9]+(s|m|h|d))$"})
     }
 }
 
@@ -74,11 +95,14 @@ mod tests {
 
     #[test]
     fn any_period_will_do() {
-        for (text, count, seconds) in
-            [("100/minute", 100, 60), ("10/7s", 10, 7), ("1/2d", 1, 172_800), ("5/second", 5, 1)]
-        {
+        for (text, count, seconds) in [
+            ("100/minute", 100, Some(60)),
+            ("10/7s", 10, Some(7)),
+            ("1/2d", 1, Some(172_800)),
+            ("9/month", 9, None),
+        ] {
             let rate = Rate::parse(text).unwrap();
-            assert_eq!((rate.count.get(), rate.period.as_secs()), (count, seconds), "{text}");
+            assert_eq!((rate.count.get(), rate.period.seconds()), (count, seconds), "{text}");
         }
         for bad in [
             "",

@@ -57,12 +57,12 @@ impl<F: Filter> Context for Stream<F> {
 }
 
 impl<F: Filter> HttpContext for Stream<F> {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, ends: bool) -> Action {
         let now = calls::now();
         let Ok(headers) = calls::headers(Map::Request) else {
             return refuse(Reason::HostError, &Request::default());
         };
-        let mut request = Request { headers };
+        let mut request = Request { headers, ends };
         let step = self.hook(|filter, state| {
             // The first reading of the clock is where the filter's own time begins.
             now.start(F::CLOCK);
@@ -72,6 +72,9 @@ impl<F: Filter> HttpContext for Stream<F> {
             }
             Some(filter.on_request(state, &request, &now, &Proxy))
         });
+        if F::TICKS && !F::PAUSES {
+            self.root.set_pace();
+        }
         match step {
             None => refuse(Reason::ConfigInvalid, &request),
             Some(None) => refuse(Reason::HostError, &request),
@@ -95,7 +98,8 @@ impl<F: Filter> HttpContext for Stream<F> {
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         let edits = self.hook(|filter, state| {
-            let response = Response { headers: calls::headers(Map::Response).unwrap_or_default() };
+            let headers = filter.reads_response(state).then(|| calls::headers(Map::Response));
+            let response = Response { headers: headers.and_then(Result::ok).unwrap_or_default() };
             filter.on_response(state, &response, &calls::now(), &Proxy)
         });
         for edit in edits.into_iter().flat_map(|e| e.headers) {
@@ -114,7 +118,8 @@ impl<F: Filter> HttpContext for Stream<F> {
 
     fn on_log(&mut self) {
         self.hook(|filter, state| {
-            let request = || Request { headers: calls::headers(Map::Request).unwrap_or_default() };
+            let headers = || calls::headers(Map::Request).unwrap_or_default();
+            let request = || Request { headers: headers(), ..Request::default() };
             filter.on_log(state, &request, &calls::now(), &Proxy);
         });
     }
