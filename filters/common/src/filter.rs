@@ -22,6 +22,8 @@ pub trait Filter: Sized + 'static {
     const CLOCK: Clock;
     /// Whether streams ever pause: without it the shell links no callouts, waits and ticks.
     const PAUSES: bool;
+    /// Whether the filter does anything by the clock; one that pauses does.
+    const TICKS: bool = Self::PAUSES;
     /// Why a stream waits, so that its answer comes back typed.
     type Pending: 'static;
     /// What is remembered of a stream from hook to hook.
@@ -35,6 +37,12 @@ pub trait Filter: Sized + 'static {
 
     /// The plugin's name, keys and headers.
     fn plugin(&self) -> &Plugin;
+
+    /// A stream began: what is remembered of it. No callback of the host is needed for this, nor for its end: the value
+    /// is dropped with the stream.
+    fn begin(&mut self) -> Self::Stream {
+        Self::Stream::default()
+    }
 
     /// The request's headers arrived.
     fn on_request(

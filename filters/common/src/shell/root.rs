@@ -186,7 +186,7 @@ impl<F: Filter> RootContext for Root<F> {
             Ok(filter) => {
                 *self.shared.verdict.borrow_mut() = Some(PropertyKey::clone(&filter.plugin().verdict));
                 *self.shared.filter.borrow_mut() = Some(filter);
-                if F::PAUSES {
+                if F::TICKS {
                     self.shared.set_pace();
                 }
                 true
@@ -199,14 +199,18 @@ impl<F: Filter> RootContext for Root<F> {
     }
 
     fn on_tick(&mut self) {
-        if F::PAUSES {
+        if F::TICKS {
             let now = calls::now();
-            waits::expire(&self.shared, now.mono());
+            if F::PAUSES {
+                waits::expire(&self.shared, now.mono());
+            }
             let steps = match self.shared.filter.try_borrow_mut() {
                 Ok(mut filter) => filter.as_mut().map(|f| f.on_tick(&now, &Proxy)),
                 Err(_) => None,
             };
-            self.apply(steps.unwrap_or_default());
+            if F::PAUSES {
+                self.apply(steps.unwrap_or_default());
+            }
         }
     }
 
