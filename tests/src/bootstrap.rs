@@ -228,7 +228,8 @@ pub fn stats_config() -> Value {
     };
     let histograms = FAMILIES.iter().filter(|f| f.kind == MetricKind::Histogram);
     // The dot ends the name: no setting is meant for a longer one.
-    let setting = |name: &str| json!({"match": {"prefix": format!("wasmcustom.{name}.")}, "buckets": bounds(name)});
+    let setting =
+        |name: &str| json!({"match": {"prefix": format!("wasmcustom.{name}.")}, "buckets": bounds(name)});
     json!({"stats_tags": tags, "histogram_bucket_settings": histograms.map(|f| setting(f.name)).collect::<Vec<_>>()})
 }
 

@@ -97,9 +97,10 @@ async fn every_request_is_counted_once_wherever_the_filter_stands() {
         is(&envoy, "portcullis_gateway_overhead_microseconds_count", &[], 5.0).await;
         let samples = samples(&envoy).await;
         assert!(sum(&samples, "portcullis_response_bytes_total", &health) > 100.0);
-        for (metric, bounds) in
-            [("portcullis_request_duration_milliseconds", 15), ("portcullis_gateway_overhead_microseconds", 15)]
-        {
+        for (metric, bounds) in [
+            ("portcullis_request_duration_milliseconds", 15),
+            ("portcullis_gateway_overhead_microseconds", 15),
+        ] {
             let bucket = format!("{metric}_bucket");
             let found = samples.iter().filter(|s| s.is(&bucket, &health)).count();
             assert_eq!(found, bounds, "fourteen bounds, and infinity");
@@ -129,7 +130,8 @@ async fn verdicts_consumers_and_promises_are_counted() {
     assert_eq!(samples(&envoy).await.iter().filter(|s| s.name == "portcullis_slo_events_total").count(), 4);
 
     let get = async |token: &str, status: &str| {
-        let request = ask(envoy.address(), "GET", "/documents/1").bearer(token).header("x-answer-status", status);
+        let request =
+            ask(envoy.address(), "GET", "/documents/1").bearer(token).header("x-answer-status", status);
         request.send().await.status
     };
     let (web, mobile) = (bearer("web", "gold"), bearer("mobile", "free"));
@@ -140,15 +142,35 @@ async fn verdicts_consumers_and_promises_are_counted() {
     assert_eq!(get("nonsense", "200").await, 401);
 
     for (metric, labels, want) in [
-        ("portcullis_plugin_decisions_total", &[("sibling", "jwt-auth"), ("outcome", "allow"), ("reason", "")][..], 4.0),
+        (
+            "portcullis_plugin_decisions_total",
+            &[("sibling", "jwt-auth"), ("outcome", "allow"), ("reason", "")][..],
+            4.0,
+        ),
         ("portcullis_plugin_decisions_total", &[("sibling", "jwt-auth"), ("reason", "token_malformed")], 1.0),
         ("portcullis_plugin_decisions_total", &[("sibling", "limit"), ("outcome", "allow")], 3.0),
-        ("portcullis_plugin_decisions_total", &[("sibling", "limit"), ("outcome", "deny"), ("reason", "rate_limited")], 1.0),
+        (
+            "portcullis_plugin_decisions_total",
+            &[("sibling", "limit"), ("outcome", "deny"), ("reason", "rate_limited")],
+            1.0,
+        ),
         ("portcullis_plugin_duration_microseconds_count", &[("sibling", "jwt-auth")], 5.0),
         ("portcullis_plugin_duration_microseconds_count", &[("sibling", "limit")], 4.0),
-        ("portcullis_consumer_requests_total", &[("consumer", "web"), ("tier", "gold"), ("code", "200")], 1.0),
-        ("portcullis_consumer_requests_total", &[("consumer", "web"), ("tier", "gold"), ("code", "500")], 1.0),
-        ("portcullis_consumer_requests_total", &[("consumer", "__other__"), ("tier", "__other__"), ("code", "429")], 1.0),
+        (
+            "portcullis_consumer_requests_total",
+            &[("consumer", "web"), ("tier", "gold"), ("code", "200")],
+            1.0,
+        ),
+        (
+            "portcullis_consumer_requests_total",
+            &[("consumer", "web"), ("tier", "gold"), ("code", "500")],
+            1.0,
+        ),
+        (
+            "portcullis_consumer_requests_total",
+            &[("consumer", "__other__"), ("tier", "__other__"), ("code", "429")],
+            1.0,
+        ),
         ("portcullis_consumer_requests_total", &[("consumer", "_anonymous"), ("tier", "_anonymous")], 1.0),
         ("portcullis_consumer_duration_milliseconds_count", &[("consumer", "web")], 2.0),
         ("portcullis_slo_events_total", &[("objective", "availability"), ("result", "good")], 4.0),
@@ -202,7 +224,8 @@ async fn envoys_route_name_stands_in_where_no_template_matches() {
 #[tokio::test]
 async fn requests_in_flight_are_counted_and_taken_back() {
     let upstream = Upstream::start().await;
-    let envoy = Envoy::start(&bootstrap(upstream.address(), &[Listener::new("l").plugin(&metrics(json!({})))])).await;
+    let envoy =
+        Envoy::start(&bootstrap(upstream.address(), &[Listener::new("l").plugin(&metrics(json!({})))])).await;
     let ask = || ask(envoy.address(), "GET", "/health").header("x-answer-hold", "1").send();
     let held = [tokio::spawn(ask()), tokio::spawn(ask()), tokio::spawn(ask())];
     is(&envoy, "portcullis_requests_in_flight", &[], 3.0).await;
@@ -225,7 +248,9 @@ async fn slow_and_failed_requests_leave_a_line() {
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .send()
         .await;
-    envoy.wait_for_log("metrics: failed: route=/health method=GET code=503 source=upstream reason= total_ms=").await;
+    envoy
+        .wait_for_log("metrics: failed: route=/health method=GET code=503 source=upstream reason= total_ms=")
+        .await;
     let log = envoy.log();
     assert!(log.contains("trace=4bf92f3577b34da6a3ce929d0e0e4736") && !log.contains("secret"), "{log}");
 }

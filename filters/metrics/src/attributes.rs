@@ -5,13 +5,10 @@
 
 use std::cell::Cell;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use portcullis_common::facts::PropertyKey;
+use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::request::{Protocol, Request};
-
-use crate::list::{self, Item};
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +46,13 @@ pub struct Attributes {
     facts: Vec<PropertyKey>,
     /// The host's number for the expression.
     expression: Cell<Option<[u8; 4]>>,
+    /// How often it failed since it last did not.
+    failures: Cell<u8>,
     keys: Keys,
 }
+
+/// How many failures in a row say that this host will never evaluate it: an attribute that it does not have, say.
+const FAILURES: u8 = 3;
 
 #[derive(Debug)]
 struct Keys {
@@ -87,7 +89,7 @@ impl Attributes {
             grpc: key(b"response\0grpc_status"),
             route: key(b"xds\0route_name"),
         };
-        Attributes { envoy_route, facts, expression: Cell::new(expression), keys }
+        Attributes { envoy_route, facts, expression: Cell::new(expression), failures: Cell::new(0), keys }
     }
 
     /// Whether one call reads all.
@@ -100,52 +102,45 @@ impl Attributes {
     pub fn read(&self, host: &dyn Host, request: &dyn Fn() -> Request) -> Seen {
         if let Some(token) = self.expression.get() {
             let list = host.foreign("expr_evaluate", &token).ok();
-            let seen = list.as_deref().and_then(list::read).and_then(|items| self.of_list(&items));
+            // Envoy writes a list as it writes a header map, the items as names; older ones write protobuf.
+            let list = list.and_then(|list| Headers::parse(list).ok());
+            let seen = list.and_then(|list| self.of_list(list.iter().map(|(item, _)| item)));
             if let Some(seen) = seen {
+                self.failures.set(0);
                 return seen;
             }
-            // What fails once fails again: an attribute that this host does not have, say.
-            log::warn!("this host could not evaluate the expression: attributes are read one by one from now on");
-            self.expression.set(None);
+            self.failures.set(self.failures.get().saturating_add(1));
+            if self.failures.get() >= FAILURES {
+                log::warn!(
+                    "this host does not evaluate the expression: attributes are read one by one from now on"
+                );
+                self.expression.set(None);
+            }
         }
         self.one_by_one(host, &request())
     }
 
-    fn of_list(&self, items: &[Item<'_>]) -> Option<Seen> {
-        let mut items = items.iter().copied();
-        let mut next = || items.next();
-        let method = next()?.text().to_vec();
-        let path = match next()? {
-            Item::Text(path) => Some(path.to_vec()),
-            _ => None,
-        };
-        let status = next()?;
-        let grpc = match status {
-            Item::Bool(_) => None,
-            status => Some(status.whole()),
-        };
+    fn of_list<'a>(&self, mut items: impl Iterator<Item = &'a [u8]>) -> Option<Seen> {
+        let mut next = || items.next().map(|item| (item != NOTHING).then_some(item));
+        let text = |item: Option<&[u8]>| item.map(<[u8]>::to_vec);
         let mut seen = Seen {
-            method,
-            path,
-            grpc,
-            code: next()?.whole().unwrap_or(0),
-            details: next()?.text().to_vec(),
-            flags: next()?.whole().unwrap_or(0),
-            total: next()?.nanos(),
-            upstream: next()?.nanos(),
-            received: next()?.whole().unwrap_or(0),
-            sent: next()?.whole().unwrap_or(0),
+            method: text(next()?).unwrap_or_default(),
+            path: text(next()?),
+            grpc: next()?.map(|status| int64(status).filter(|s| *s != UNKNOWN)),
+            code: next()?.and_then(int64).unwrap_or(0),
+            details: text(next()?).unwrap_or_default(),
+            flags: next()?.and_then(int64).unwrap_or(0),
+            total: next()?.and_then(int64),
+            upstream: next()?.and_then(int64),
+            received: next()?.and_then(int64).unwrap_or(0),
+            sent: next()?.and_then(int64).unwrap_or(0),
             ..Seen::default()
         };
         if self.envoy_route {
-            seen.envoy_route = next()?.text().to_vec();
+            seen.envoy_route = text(next()?).unwrap_or_default();
         }
         for _ in &self.facts {
-            let fact = match next()? {
-                Item::Text(base64) => Some(STANDARD.decode(base64).ok()?),
-                _ => None,
-            };
-            seen.facts.push(fact);
+            seen.facts.push(text(next()?));
         }
         Some(seen)
     }
@@ -175,8 +170,13 @@ impl Attributes {
     }
 }
 
+/// `false`, which stands for nothing.
+const NOTHING: &[u8] = &[0];
+/// A gRPC call without a status.
+const UNKNOWN: u64 = 99;
+
 /// The expression, in the order in which [`Attributes::of_list`] reads. A member that is absent would make the whole
-/// list an error, so each is asked for first; `false` stands for nothing.
+/// list an error, so each is asked for first.
 fn expression(envoy_route: bool, facts: &[PropertyKey]) -> String {
     let mut list = String::from("[");
     let maybe = |list: &mut String, path: &str| {
@@ -188,7 +188,7 @@ fn expression(envoy_route: bool, facts: &[PropertyKey]) -> String {
     let content_type = "request.headers['content-type']";
     list.push_str(&format!(
         "'content-type' in request.headers && ({content_type} == 'application/grpc' || {content_type}.startsWith('application/grpc+') || \
-         {content_type}.startsWith('application/grpc;')) ? (has(response.grpc_status) ? response.grpc_status : 99) : false, "
+         {content_type}.startsWith('application/grpc;')) ? (has(response.grpc_status) ? response.grpc_status : {UNKNOWN}) : false, "
     ));
     for path in [
         "response.code",
@@ -216,11 +216,13 @@ fn expression(envoy_route: bool, facts: &[PropertyKey]) -> String {
     list
 }
 
-/// An int64 attribute: eight bytes, little-endian.
 fn integer(host: &dyn Host, key: &PropertyKey) -> Option<u64> {
-    let bytes = host.property(key)?;
-    let value = i64::from_le_bytes(bytes.as_slice().try_into().ok()?);
-    u64::try_from(value).ok()
+    int64(&host.property(key)?)
+}
+
+/// An int64 attribute: eight bytes, little-endian.
+fn int64(bytes: &[u8]) -> Option<u64> {
+    u64::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok()
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ pub const METHODS: [&str; 10] =
 /// The position of a method in [`METHODS`]; the length of the list for any other.
 #[must_use]
 pub fn method(method: &[u8]) -> u8 {
-    position(METHODS.iter().map(|m| m.as_bytes() == method))
+    let found = METHODS.iter().position(|m| m.as_bytes() == method);
+    u8::try_from(found.unwrap_or(METHODS.len())).unwrap_or(u8::MAX)
 }
 
 /// The word of [`method`].
@@ -178,11 +179,7 @@ pub struct End {
 #[must_use]
 pub fn end(code: u16, details: &[u8], flags: u64) -> End {
     let set = |cause: &&(u8, &Cause)| flags >> cause.1.bit & 1 == 1;
-    let cause = if flags == 0 {
-        None
-    } else {
-        (0_u8..).zip(CAUSES.iter()).find(|c| set(&c))
-    };
+    let cause = if flags == 0 { None } else { (0_u8..).zip(CAUSES.iter()).find(|c| set(&c)) };
     let answered = details == b"via_upstream" || details.starts_with(b"upstream_reset_after");
     let left = matches!(cause, Some((0 | 1, _)));
     let source = if left {
@@ -203,17 +200,6 @@ pub fn end(code: u16, details: &[u8], flags: u64) -> End {
     End { source, why, upstream_failed: cause.is_some_and(|(_, c)| c.asked) }
 }
 
-fn position(mut matches: impl Iterator<Item = bool>) -> u8 {
-    let mut at = 0_u8;
-    while let Some(found) = matches.next() {
-        if found {
-            break;
-        }
-        at = at.saturating_add(1);
-    }
-    at
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,9 +216,27 @@ mod tests {
             (503, "via_upstream", 0, Source::Upstream, ""),
             (401, "token_missing", 0, Source::Gateway, "token_missing"),
             (404, "route_not_found", NR, Source::Gateway, "no_route"),
-            (503, "upstream_reset_before_response_started{connection_termination}", UC, Source::Gateway, "upstream_reset"),
-            (200, "upstream_reset_after_response_started{connection_termination}", UC, Source::Upstream, "upstream_reset"),
-            (503, "upstream_reset_before_response_started{connection_failure}", UF_URX, Source::Gateway, "upstream_unreachable"),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_termination}",
+                UC,
+                Source::Gateway,
+                "upstream_reset",
+            ),
+            (
+                200,
+                "upstream_reset_after_response_started{connection_termination}",
+                UC,
+                Source::Upstream,
+                "upstream_reset",
+            ),
+            (
+                503,
+                "upstream_reset_before_response_started{connection_failure}",
+                UF_URX,
+                Source::Gateway,
+                "upstream_unreachable",
+            ),
             (0, "downstream_remote_disconnect", DC, Source::Client, "client_gone"),
             (200, "via_upstream", DC, Source::Client, "client_gone"),
             (403, "rbac_access_denied_matched_policy[none]", 0, Source::Gateway, "_OTHER"),
@@ -255,7 +259,9 @@ mod tests {
         for odd in [&b"get"[..], b"", b"BREW", b"\xff"] {
             assert_eq!(method_word(method(odd)), OTHER);
         }
-        for (given, word) in [(0, "0"), (200, "200"), (599, "599"), (1, OTHER), (99, OTHER), (600, OTHER), (1 << 40, OTHER)] {
+        for (given, word) in
+            [(0, "0"), (200, "200"), (599, "599"), (1, OTHER), (99, OTHER), (600, OTHER), (1 << 40, OTHER)]
+        {
             assert_eq!(code_word(code(given)), word);
         }
         for (given, word) in [(0, "0"), (16, "16"), (17, OTHER), (u64::MAX, OTHER)] {

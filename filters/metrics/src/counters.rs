@@ -77,18 +77,12 @@ pub const OVERHEAD: Family = histogram(
 );
 
 /// Bodies of requests.
-pub const REQUEST_BYTES: Family = counter(
-    "portcullis_request_bytes_total",
-    &[Label::Plugin, Label::Route],
-    "Bytes of request bodies.",
-);
+pub const REQUEST_BYTES: Family =
+    counter("portcullis_request_bytes_total", &[Label::Plugin, Label::Route], "Bytes of request bodies.");
 
 /// Bodies of responses.
-pub const RESPONSE_BYTES: Family = counter(
-    "portcullis_response_bytes_total",
-    &[Label::Plugin, Label::Route],
-    "Bytes of response bodies.",
-);
+pub const RESPONSE_BYTES: Family =
+    counter("portcullis_response_bytes_total", &[Label::Plugin, Label::Route], "Bytes of response bodies.");
 
 /// Requests that are not over.
 pub const IN_FLIGHT: Family = gauge(
@@ -294,13 +288,23 @@ impl Counters {
         let Verdict { outcome, reason, .. } = verdict;
         let why = reason.map_or(0, |r| (r as u64).saturating_add(1));
         let outcome_number = *outcome as u64;
-        self.decisions.add(&mut self.ceiling, host, key(&[(number, 16), (outcome_number, 4), (why, 8)]), 1, || {
-            let reason = reason.map_or("", Reason::word);
-            vec![plugin.to_string(), name.to_owned(), Outcome::word(*outcome).to_owned(), reason.to_owned()]
-        });
-        self.plugin_durations.record(&mut self.ceiling, host, number, micros, || {
-            vec![plugin.to_string(), name.to_owned()]
-        });
+        self.decisions.add(
+            &mut self.ceiling,
+            host,
+            key(&[(number, 16), (outcome_number, 4), (why, 8)]),
+            1,
+            || {
+                let reason = reason.map_or("", Reason::word);
+                vec![
+                    plugin.to_string(),
+                    name.to_owned(),
+                    Outcome::word(*outcome).to_owned(),
+                    reason.to_owned(),
+                ]
+            },
+        );
+        self.plugin_durations
+            .record(&mut self.ceiling, host, number, micros, || vec![plugin.to_string(), name.to_owned()]);
     }
 
     /// Who sent it.

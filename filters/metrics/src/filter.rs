@@ -182,7 +182,9 @@ impl Metrics {
     }
 
     fn verdicts(&mut self, host: &dyn Host, seen: &Seen) {
-        for (sibling, fact) in self.policy.siblings.iter().zip(&seen.facts).enumerate().map(|(n, (s, f))| ((n, s), f)) {
+        for (sibling, fact) in
+            self.policy.siblings.iter().zip(&seen.facts).enumerate().map(|(n, (s, f))| ((n, s), f))
+        {
             // A plugin that the request never reached left none.
             if let Some((verdict, micros)) = fact.as_deref().and_then(Verdict::unpack) {
                 self.counters.decision(host, (sibling.0, sibling.1), &verdict, micros);
@@ -208,7 +210,8 @@ impl Metrics {
     }
 
     fn promise(&mut self, host: &dyn Host, template: Option<usize>, name: &str, outcome: &Outcome) {
-        let Some((template, promise)) = template.and_then(|t| Some((t, *self.policy.promises.get(&t)?))) else {
+        let Some((template, promise)) = template.and_then(|t| Some((t, *self.policy.promises.get(&t)?)))
+        else {
             return;
         };
         let route = (number(template), name);
@@ -240,7 +243,8 @@ impl Metrics {
         }
         let request = request();
         let trace = request.headers.get("traceparent").one().and_then(sampling::trace_id).unwrap_or("-");
-        let millis = |nanos: Option<u64>| nanos.map_or_else(|| "-".to_owned(), |n| (n / 1_000_000).to_string());
+        let millis =
+            |nanos: Option<u64>| nanos.map_or_else(|| "-".to_owned(), |n| (n / 1_000_000).to_string());
         log::warn!(
             "{}: {cause}: route={route} method={} code={} source={} reason={} total_ms={} upstream_ms={} trace={trace}",
             self.policy.plugin.name,

@@ -56,7 +56,9 @@ impl InFlight {
     pub fn new(host: &dyn Host, key: Vec<u8>) -> Self {
         let mut me = [0; 8];
         if host.random(&mut me).is_err() {
-            log::warn!("this host has no randomness: requests in flight may be counted wrong after a failure");
+            log::warn!(
+                "this host has no randomness: requests in flight may be counted wrong after a failure"
+            );
         }
         InFlight { count: Rc::default(), me: u64::from_le_bytes(me), key }
     }

@@ -41,7 +41,9 @@ pub fn problem(text: &str) -> Option<String> {
         return Some("not 1 to 128 characters long; write a shorter name".into());
     }
     if !text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\;=".contains(&b)) {
-        return Some("has characters that a label cannot carry; write visible ASCII without \" \\ ; =".into());
+        return Some(
+            "has characters that a label cannot carry; write visible ASCII without \" \\ ; =".into(),
+        );
     }
     reserved(text).map(|piece| {
         format!("contains `{piece}`, which Istio's statistics tags cut out of every name; write it without")

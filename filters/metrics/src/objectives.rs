@@ -122,9 +122,24 @@ mod tests {
     #[test]
     fn a_request_is_good_bad_or_none_of_ours() {
         for (outcome, available, in_time, zone) in [
-            (outcome(200, NO_GRPC, Source::Upstream, false, 10), Some(true), Some(true), Some(Zone::Satisfied)),
-            (outcome(200, NO_GRPC, Source::Upstream, false, 40), Some(true), Some(false), Some(Zone::Tolerating)),
-            (outcome(200, NO_GRPC, Source::Upstream, false, 41), Some(true), Some(false), Some(Zone::Frustrated)),
+            (
+                outcome(200, NO_GRPC, Source::Upstream, false, 10),
+                Some(true),
+                Some(true),
+                Some(Zone::Satisfied),
+            ),
+            (
+                outcome(200, NO_GRPC, Source::Upstream, false, 40),
+                Some(true),
+                Some(false),
+                Some(Zone::Tolerating),
+            ),
+            (
+                outcome(200, NO_GRPC, Source::Upstream, false, 41),
+                Some(true),
+                Some(false),
+                Some(Zone::Frustrated),
+            ),
             (outcome(429, NO_GRPC, Source::Gateway, false, 1), Some(true), Some(true), Some(Zone::Satisfied)),
             (outcome(503, NO_GRPC, Source::Gateway, true, 1), Some(false), None, Some(Zone::Frustrated)),
             (outcome(200, 14, Source::Upstream, false, 1), Some(false), None, Some(Zone::Frustrated)),

@@ -15,9 +15,8 @@ impl Percent {
         let wrong = || "not a percentage".to_owned();
         let number = text.strip_suffix('%').ok_or_else(wrong)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-        let digits = |t: &str, most: usize| {
-            (1..=most).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit())
-        };
+        let digits =
+            |t: &str, most: usize| (1..=most).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole, 3) || !digits(fraction, 4) {
             return Err(wrong());
         }

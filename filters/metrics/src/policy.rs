@@ -42,7 +42,7 @@ pub struct Policy {
     /// The key of the route's fact.
     pub route_key: PropertyKey,
     /// The gRPC methods by name, if calls are counted by method.
-    pub procedures: Option<BTreeMap<Box<[u8]>, (u32, Rc<str>)>>,
+    pub procedures: Option<Procedures>,
     /// The names of the plugins whose verdicts are counted.
     pub siblings: Vec<Rc<str>>,
     /// Who calls.
@@ -54,6 +54,9 @@ pub struct Policy {
     /// Which requests are logged.
     pub log: Option<Rule>,
 }
+
+/// gRPC methods by the path of their calls: a number, and the name.
+pub type Procedures = BTreeMap<Box<[u8]>, (u32, Rc<str>)>;
 
 /// Who calls.
 #[derive(Debug)]
@@ -148,11 +151,12 @@ fn names(path: &str, names: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn procedures(methods: Vec<String>) -> Result<BTreeMap<Box<[u8]>, (u32, Rc<str>)>, ConfigError> {
+fn procedures(methods: Vec<String>) -> Result<Procedures, ConfigError> {
     names("grpc_methods", &methods)?;
     let mut all = BTreeMap::new();
     for (n, method) in methods.iter().enumerate() {
-        let parts = method.split_once('/').filter(|(s, m)| !s.is_empty() && !m.is_empty() && !m.contains('/'));
+        let parts =
+            method.split_once('/').filter(|(s, m)| !s.is_empty() && !m.is_empty() && !m.contains('/'));
         if parts.is_none() {
             let problem = "not a gRPC method; write its service and name, such as orders.v1.Orders/Get";
             return Err(error(format!("grpc_methods[{n}]"), problem));
@@ -188,7 +192,8 @@ fn siblings(raw: Option<Vec<PluginName>>, own: &str) -> Result<Vec<Rc<str>>, Con
 fn consumers(raw: RawConsumers) -> Result<Consumers, ConfigError> {
     let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
     let fact = |path: &str, source: Option<Source>| -> Result<PropertyKey, ConfigError> {
-        let source = source.ok_or_else(|| error(path, "missing; write subject, or a claim such as claim.azp"))?;
+        let source =
+            source.ok_or_else(|| error(path, "missing; write subject, or a claim such as claim.azp"))?;
         // What a client can set to anything it likes would name consumers that never were.
         if !source.is_from_token() {
             let problem = format!("{source} is not from a verified token; write subject, issuer or a claim");
@@ -226,11 +231,13 @@ fn promises(raw: Option<Vec<RawSlo>>, routes: &Rules) -> Result<BTreeMap<usize, 
         let number = (0..routes.len()).find(|r| routes.pattern(*r) == Some(&route)).ok_or_else(|| {
             error(at(".route"), format!("{} is not in routes; write it there too", route.text()))
         })?;
-        let availability = slo.availability.map(|share| objective(&at(".availability"), share)).transpose()?;
+        let availability =
+            slo.availability.map(|share| objective(&at(".availability"), share)).transpose()?;
         let latency = match slo.latency {
             None => None,
             Some(latency) => {
-                let under = latency.under.ok_or_else(|| error(at(".latency.under"), "missing; write a time"))?;
+                let under =
+                    latency.under.ok_or_else(|| error(at(".latency.under"), "missing; write a time"))?;
                 let share = latency
                     .objective
                     .ok_or_else(|| error(at(".latency.objective"), "missing; write a percentage"))?;
@@ -296,22 +303,55 @@ mod tests {
     #[test]
     fn every_error_says_where_and_what_instead() {
         for (json, want) in [
-            (r#"{}"#, "metrics: routes: missing; list path templates such as /documents/{id}, or [] to tell none apart"),
+            (
+                r#"{}"#,
+                "metrics: routes: missing; list path templates such as /documents/{id}, or [] to tell none apart",
+            ),
             (r#"{"routes":["/a","/a"]}"#, "metrics: routes[1]: /a stands twice; keep one"),
             (r#"{"routes":["/x/cache.json"]}"#, "metrics: routes[0]: contains `cache.`, which"),
             (r#"{"routes":[],"plugins":["metrics"]}"#, "metrics: plugins[0]: this plugin itself"),
             (r#"{"routes":[],"plugins":["a","a"]}"#, "metrics: plugins[1]: a stands twice"),
-            (r#"{"routes":[],"grpc_methods":["Orders"]}"#, "metrics: grpc_methods[0]: not a gRPC method; write"),
-            (r#"{"routes":[],"consumers":{"from":"header.x","top":1}}"#, "metrics: consumers.from: header.x is not from a verified token; write"),
-            (r#"{"routes":[],"consumers":{"from":"subject"}}"#, "metrics: consumers: nobody has a name; write"),
-            (r#"{"routes":[],"consumers":{"from":"subject","top":101}}"#, "metrics: consumers.top: out of range; write"),
-            (r#"{"routes":[],"consumers":{"from":"subject","allow":["a;b"]}}"#, "metrics: consumers.allow[0]: has characters"),
-            (r#"{"routes":["/a"],"slos":[{"route":"/b","availability":"99%"}]}"#, "metrics: slos[0].route: /b is not in routes; write"),
+            (
+                r#"{"routes":[],"grpc_methods":["Orders"]}"#,
+                "metrics: grpc_methods[0]: not a gRPC method; write",
+            ),
+            (
+                r#"{"routes":[],"consumers":{"from":"header.x","top":1}}"#,
+                "metrics: consumers.from: header.x is not from a verified token; write",
+            ),
+            (
+                r#"{"routes":[],"consumers":{"from":"subject"}}"#,
+                "metrics: consumers: nobody has a name; write",
+            ),
+            (
+                r#"{"routes":[],"consumers":{"from":"subject","top":101}}"#,
+                "metrics: consumers.top: out of range; write",
+            ),
+            (
+                r#"{"routes":[],"consumers":{"from":"subject","allow":["a;b"]}}"#,
+                "metrics: consumers.allow[0]: has characters",
+            ),
+            (
+                r#"{"routes":["/a"],"slos":[{"route":"/b","availability":"99%"}]}"#,
+                "metrics: slos[0].route: /b is not in routes; write",
+            ),
             (r#"{"routes":["/a"],"slos":[{"route":"/a"}]}"#, "metrics: slos[0]: promises nothing; write"),
-            (r#"{"routes":["/a"],"slos":[{"route":"/a","availability":"100%"}]}"#, "metrics: slos[0].availability: no objective; write"),
-            (r#"{"routes":["/a"],"slos":[{"route":"/a","apdex":"0s"}]}"#, "metrics: slos[0].apdex: no time at all; write"),
-            (r#"{"routes":["/a"],"slos":[{"route":"/a","apdex":"1s"},{"route":"/a","apdex":"1s"}]}"#, "metrics: slos[1].route: /a stands twice"),
-            (r#"{"routes":[],"series":{"counters":0}}"#, "metrics: series.counters: out of range; write a number from 1 to 8000"),
+            (
+                r#"{"routes":["/a"],"slos":[{"route":"/a","availability":"100%"}]}"#,
+                "metrics: slos[0].availability: no objective; write",
+            ),
+            (
+                r#"{"routes":["/a"],"slos":[{"route":"/a","apdex":"0s"}]}"#,
+                "metrics: slos[0].apdex: no time at all; write",
+            ),
+            (
+                r#"{"routes":["/a"],"slos":[{"route":"/a","apdex":"1s"},{"route":"/a","apdex":"1s"}]}"#,
+                "metrics: slos[1].route: /a stands twice",
+            ),
+            (
+                r#"{"routes":[],"series":{"counters":0}}"#,
+                "metrics: series.counters: out of range; write a number from 1 to 8000",
+            ),
             (r#"{"routes":[],"log":{}}"#, "metrics: log: logs nothing; write"),
         ] {
             let refused = policy(json).map(drop).unwrap_err();

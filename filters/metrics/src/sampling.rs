@@ -102,7 +102,9 @@ mod tests {
     fn only_a_trace_is_a_trace() {
         let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(trace_id(good), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
-        for bad in [&b""[..], b"00-", b"00-4bf92f3577b34da6a3ce929d0e0e473\n-00f067aa0ba902b7-01", &[b'-'; 60]] {
+        for bad in
+            [&b""[..], b"00-", b"00-4bf92f3577b34da6a3ce929d0e0e473\n-00f067aa0ba902b7-01", &[b'-'; 60]]
+        {
             assert_eq!(trace_id(bad), None);
         }
     }

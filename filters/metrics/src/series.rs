@@ -192,7 +192,10 @@ mod tests {
         assert_eq!(all, 15_000);
         assert_eq!(metrics.keys().filter(|n| n.starts_with(FAMILY.name)).count(), 11);
         assert_eq!(host.metric("portcullis_x_total.plugin=.=m;.;route=.=_overflow;.;"), 14_970);
-        assert_eq!(host.metric("portcullis_series_overflow_total.plugin=.=m;.;metric=.=portcullis_x_total;.;"), 14_970);
+        assert_eq!(
+            host.metric("portcullis_series_overflow_total.plugin=.=m;.;metric=.=portcullis_x_total;.;"),
+            14_970
+        );
         assert_eq!(host.metric("portcullis_series.plugin=.=m;.;metric=.=portcullis_x_total;.;"), 10);
         assert!(series.known.len() == 10 && series.refused.len() <= REFUSED);
     }

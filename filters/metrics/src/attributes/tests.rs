@@ -29,26 +29,21 @@ fn request() -> Request {
 
 /// A list as Envoy would answer for [`host`] and [`request`].
 fn list() -> Vec<u8> {
-    let text = |t: &str| {
-        let inner = [&[0x1a, t.len() as u8], t.as_bytes()].concat();
-        [&[0x0a, inner.len() as u8], &inner[..]].concat()
-    };
-    let number = |n: f64| [&b"\x0a\x09\x11"[..], &n.to_le_bytes()].concat();
-    let no = b"\x0a\x02\x20\0".to_vec();
-    [
-        text("GET"),
-        text("/a"),
-        no,
-        number(200.0),
-        text("via_upstream"),
-        number(0.0),
-        text("0.005s"),
-        text("0.003s"),
-        number(7.0),
-        number(9.0),
-        text("YWxsb3c7O3I7MTI="),
-    ]
-    .concat()
+    let number = u64::to_le_bytes;
+    let items: [&[u8]; 11] = [
+        b"GET",
+        b"/a",
+        NOTHING,
+        &number(200),
+        b"via_upstream",
+        &number(0),
+        &number(5_000_000),
+        &number(3_000_000),
+        &number(7),
+        &number(9),
+        b"allow;;r;12",
+    ];
+    Headers::encode(items.into_iter().map(|item| (item, &b""[..])))
 }
 
 #[test]
@@ -59,7 +54,7 @@ fn both_ways_give_the_same() {
     let one_by_one = slow.read(&host, &request);
     host.on_foreign(|function, _| Ok(if function == "expr_create" { vec![1, 0, 0, 0] } else { list() }));
     let quick = Attributes::new(&host, false, vec![fact()]);
-    let at_once = quick.read(&host, &|| unreachable!("no headers are read"));
+    let at_once = quick.read(&host, &|| panic!("no headers are read"));
     assert!(quick.in_one_call());
     assert_eq!(at_once, one_by_one);
     assert_eq!(at_once.facts, [Some(b"allow;;r;12".to_vec())]);
@@ -68,10 +63,17 @@ fn both_ways_give_the_same() {
 #[test]
 fn an_expression_that_fails_is_given_up() {
     let host = host();
-    host.on_foreign(|function, _| if function == "expr_create" { Ok(vec![1, 0, 0, 0]) } else { Err(HostFailure) });
-    let attributes = Attributes::new(&host, false, Vec::new());
-    assert_eq!(attributes.read(&host, &request).code, 200);
-    assert!(!attributes.in_one_call());
+    // No answer, an answer that is no list, and one that is too short.
+    for answer in [None, Some(vec![10, 5, 26, 3]), Some(Headers::encode([(&b"GET"[..], &b""[..])]))] {
+        let answer = move || answer.clone().ok_or(HostFailure);
+        host.on_foreign(move |f, _| if f == "expr_create" { Ok(vec![1, 0, 0, 0]) } else { answer() });
+        let attributes = Attributes::new(&host, false, Vec::new());
+        for _ in 0..FAILURES {
+            assert!(attributes.in_one_call(), "one failure says little");
+            assert_eq!(attributes.read(&host, &request).code, 200);
+        }
+        assert!(!attributes.in_one_call());
+    }
 }
 
 #[test]
