@@ -12,6 +12,7 @@
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`tokens`] | keys, and tokens signed with them |
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
+//! | [`observability`] | Prometheus' rules and Grafana's dashboard, made from the code |
 //! | [`prometheus`] | Prometheus' text format, read |
 //! | [`schema`] | what a JSON Schema says about each field |
 
@@ -21,6 +22,7 @@ pub mod demo;
 pub mod envoy;
 pub mod examples;
 pub mod hostile;
+pub mod observability;
 pub mod paths;
 pub mod prometheus;
 pub mod schema;
