@@ -19,6 +19,9 @@ token: toolchain ## a fresh demo token; SUBJECT= chooses whose
 upstream: toolchain ## a server on 127.0.0.1:8080 that answers with what it received
 	@$(TOOLS) demo upstream
 
+stats: toolchain ## p50, p95, p99 and refusals by route of what was sent so far; ADMIN_PORT= chooses the Envoy
+	@$(SEND) $(TOOLS) demo stats
+
 build: toolchain ## dist/<filter>.wasm, each with its size and sha256
 	@filters/build
 
@@ -60,4 +63,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream build test test-all lint bench fuzz fuzz-keep generate peers-system clean clean-cache toolchain test-modules
+.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate peers-system clean clean-cache toolchain test-modules

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use portcullis_common::metrics::{DURATION_BUCKETS_MS, Label};
+use portcullis_common::host::MetricKind;
+use portcullis_common::metrics::{DURATION_BUCKETS_MS, DURATION_BUCKETS_US, Label};
+use portcullis_metrics::counters::FAMILIES;
 use serde_json::{Value, json};
 
 use crate::paths;
@@ -220,14 +222,15 @@ pub fn cluster(name: &str, endpoint: SocketAddr, http2: bool) -> Value {
 pub fn stats_config() -> Value {
     let tags: Vec<Value> =
         Label::ALL.iter().map(|l| json!({"tag_name": l.name(), "regex": l.stats_tag_regex()})).collect();
-    let buckets: Vec<f64> = DURATION_BUCKETS_MS.iter().map(|b| f64::from(*b)).collect();
-    json!({
-        "stats_tags": tags,
-        "histogram_bucket_settings": [{
-            "match": {"prefix": "wasmcustom.portcullis_request_duration_milliseconds"},
-            "buckets": buckets
-        }]
-    })
+    let bounds = |name: &str| -> Vec<f64> {
+        let bounds = if name.ends_with("_microseconds") { DURATION_BUCKETS_US } else { DURATION_BUCKETS_MS };
+        bounds.map(f64::from).to_vec()
+    };
+    let histograms = FAMILIES.iter().filter(|f| f.kind == MetricKind::Histogram);
+    // The dot ends the name: no setting is meant for a longer one.
+    let setting =
+        |name: &str| json!({"match": {"prefix": format!("wasmcustom.{name}.")}, "buckets": bounds(name)});
+    json!({"stats_tags": tags, "histogram_bucket_settings": histograms.map(|f| setting(f.name)).collect::<Vec<_>>()})
 }
 
 /// Puts the fields of `more` over those of `base`, objects into objects.

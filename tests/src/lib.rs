@@ -9,10 +9,13 @@
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
 //! | [`tokens`] | keys, and tokens signed with them |
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
+//! | [`observability`] | Prometheus' rules and Grafana's dashboard, made from the code |
+//! | [`prometheus`] | Prometheus' text format, read |
 //! | [`schema`] | what a JSON Schema says about each field |
 
 pub mod bootstrap;
@@ -23,7 +26,9 @@ pub mod examples;
 pub mod gate;
 pub mod hostile;
 pub mod markdown;
+pub mod observability;
 pub mod paths;
+pub mod prometheus;
 pub mod schema;
 pub mod tokens;
 pub mod upstream;

@@ -6,6 +6,9 @@
 //! | `x-answer-status: 503` | that status |
 //! | `x-answer-header: NAME=VALUE` | that header too |
 //! | path `/quiet` | 200 and `ok`: for benches, which want the same answer to every request |
+//! | `x-answer-reset` | none: the connection breaks off |
+//! | `upgrade: websocket` | 101, and then the end of the tunnel |
+//! | `x-answer-grpc: 5` on a gRPC call | that status |
 //! | `x-answer-hold` | nothing, until [`Upstream::release`] |
 //! | `content-type: application/grpc` | the same message back, `grpc-status: 0` |
 //! | a gRPC method called `Watch` | the message three times, then an open stream |
@@ -67,7 +70,7 @@ impl Upstream {
                     let mut server = auto::Builder::new(TokioExecutor::new());
                     server.http1().max_headers(2_000);
                     // A client that leaves in the middle is no error of ours.
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
                 });
             }
         });
@@ -101,15 +104,24 @@ impl Drop for Upstream {
 async fn answer(
     request: Request<Incoming>,
     mut held: watch::Receiver<bool>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<Body>, std::io::Error> {
     let (head, body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    if text("x-answer-reset").is_some() {
+        return Err(std::io::ErrorKind::ConnectionReset.into());
+    }
+    if text("upgrade").as_deref() == Some("websocket") {
+        let switching =
+            Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+        return Ok(switching.body(full(Bytes::new())).expect("a response"));
+    }
     if text("x-answer-hold").is_some() {
         let _ = held.wait_for(|go| *go).await;
     }
     let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
     if text("content-type").is_some_and(|t| t.starts_with("application/grpc")) {
-        return Ok(grpc(body, head.uri.path().ends_with("/Watch")));
+        let status = text("x-answer-grpc").unwrap_or_else(|| "0".into());
+        return Ok(grpc(body, head.uri.path().ends_with("/Watch"), &status));
     }
     if head.uri.path() == "/quiet" {
         return Ok(Response::new(full(Bytes::from_static(b"ok"))));
@@ -141,9 +153,9 @@ fn full(bytes: Bytes) -> Body {
     http_body_util::Full::new(bytes).boxed()
 }
 
-fn grpc(message: Bytes, watch: bool) -> Response<Body> {
+fn grpc(message: Bytes, watch: bool, status: &str) -> Response<Body> {
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", "0".parse().expect("a value"));
+    trailers.insert("grpc-status", status.parse().expect("a value"));
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(8);
     tokio::spawn(async move {
         for _ in 0..if watch { 3 } else { 1 } {

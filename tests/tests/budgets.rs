@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_common::headers::Headers;
 use portcullis_tests::tokens::{self, Signer};
 use portcullis_tests::wasm::{Plugin, Vm, Went, World};
 use serde_json::{Value, json};
@@ -129,28 +130,75 @@ fn a_limit_on_a_subject() {
     costs("rate-limit on a subject, with headers", warm(&plugin, one), &want, 30_000);
 }
 
+/// What Envoy's `expr_evaluate` would answer for a GET of `/documents/7`, and these facts.
+fn evaluated(facts: &[&str]) -> Vec<u8> {
+    let number = u64::to_le_bytes;
+    let (ok, none, total, upstream, sent) =
+        (number(200), number(0), number(5_000_000), number(3_000_000), number(9));
+    let mut items: Vec<&[u8]> =
+        vec![b"GET", b"/documents/7", &[0], &ok, b"via_upstream", &none, &total, &upstream, &none, &sent];
+    items.extend(facts.iter().map(|fact| fact.as_bytes()));
+    Headers::encode(items.into_iter().map(|item| (item, &b""[..])))
+}
+
 #[test]
 fn a_counted_request() {
+    let pseudo = [(":method", "GET"), (":path", "/documents/7"), (":authority", "api.test")];
+    let least = json!({"routes": ["/health", "/documents/{id}"]});
+    let most = json!({
+        "routes": ["/health", "/documents/{id}"],
+        "plugins": ["jwt-auth", "limit"],
+        "consumers": {"from": "claim.azp", "allow": ["web"], "tier": {"from": "claim.plan", "allow": ["gold"]}},
+        "slos": [{"route": "/documents/{id}", "availability": "99.9%", "latency": {"under": "1s", "objective": "99%"}, "apdex": "1s"}],
+        "log": {"slow": "1m", "failures": true}
+    });
+    let facts = ["allow;;docs;120", "allow;;l;20", "\"web\"", "\"gold\""];
+    for (what, config, facts, updates, records, fuel) in
+        [("metrics", &least, &[][..], 2, 3, 11_000), ("metrics, everything", &most, &facts[..], 8, 6, 21_000)]
+    {
+        let world = World::default();
+        let vm = Vm::new(&world, "metrics");
+        let answer = evaluated(facts);
+        vm.on_foreign(move |f, _| Ok(if f == "expr_create" { vec![1, 0, 0, 0] } else { answer.clone() }));
+        let plugin = vm.configure(config.to_string()).unwrap();
+        let one = || {
+            let stream = plugin.stream(pseudo.iter().chain(&USUAL).copied());
+            stream.log();
+            stream.end();
+        };
+        let want = [
+            ("proxy_call_foreign_function", 1),
+            ("proxy_set_property", 1),
+            ("proxy_increment_metric", updates),
+            ("proxy_record_metric", records),
+        ];
+        costs(what, warm(&plugin, one), &want, fuel);
+        assert_eq!(world.metric(&["portcullis_requests_total", "route=.=/documents/{id}", "code=.=200"]), 6);
+    }
+    // A host without expressions.
     let world = World::default();
-    let config = json!({"routes": ["/health", "/documents/{id}"]});
-    let plugin = Vm::new(&world, "metrics").configure(config.to_string()).unwrap();
+    let plugin = Vm::new(&world, "metrics").configure(least.to_string()).unwrap();
     let one = || {
-        let pseudo = [(":method", "GET"), (":path", "/documents/7"), (":authority", "api.test")];
         let stream = plugin.stream(pseudo.iter().chain(&USUAL).copied());
-        stream.set_property("response\0code", 200_u64.to_le_bytes());
+        for (name, value) in [
+            ("response\0code", 200_u64),
+            ("request\0duration", 5_000_000),
+            ("response\0backend_latency", 3_000_000),
+        ] {
+            stream.set_property(name, value.to_le_bytes());
+        }
         stream.set_property("response\0code_details", "via_upstream");
-        stream.set_property("request\0duration", 5_000_000_u64.to_le_bytes());
         stream.log();
         stream.end();
     };
     let want = [
         ("proxy_get_header_map_pairs", 1),
-        ("proxy_get_property", 3),
+        ("proxy_get_property", 7),
         ("proxy_set_property", 1),
         ("proxy_increment_metric", 1),
-        ("proxy_record_metric", 1),
+        ("proxy_record_metric", 3),
     ];
-    costs("metrics", warm(&plugin, one), &want, 12_000);
+    costs("metrics, no expressions", warm(&plugin, one), &want, 12_000);
     assert_eq!(world.metric(&["portcullis_requests_total", "route=.=/documents/{id}", "code=.=200"]), 6);
 }
 

@@ -38,6 +38,12 @@ pub trait Filter: Sized + 'static {
     /// The plugin's name, keys and headers.
     fn plugin(&self) -> &Plugin;
 
+    /// A stream began: what is remembered of it. No callback of the host is needed for this, nor for its end: the value
+    /// is dropped with the stream.
+    fn begin(&mut self) -> Self::Stream {
+        Self::Stream::default()
+    }
+
     /// The request's headers arrived.
     fn on_request(
         &mut self,

@@ -34,11 +34,27 @@ pub enum Label {
     Cause,
     /// Who verifies signatures: `host` or `wasm`.
     Verifier,
+    /// A gRPC method with its service, `package.Service/Method`; `rpc` would be the end of `grpc`.
+    Procedure,
+    /// The name of another plugin of the chain, whose verdict is counted.
+    Sibling,
+    /// A consumer by name; `__other__`, `_anonymous`.
+    Consumer,
+    /// A consumer's tier.
+    Tier,
+    /// What is promised: `availability`, `latency`.
+    Objective,
+    /// Whether a promise was kept: `good`, `bad`.
+    Result,
+    /// Apdex: `satisfied`, `tolerating`, `frustrated`.
+    Zone,
+    /// The name of a metric.
+    Metric,
 }
 
 impl Label {
     /// All labels.
-    pub const ALL: [Label; 11] = [
+    pub const ALL: [Label; 19] = [
         Label::Plugin,
         Label::Rule,
         Label::Route,
@@ -50,6 +66,14 @@ impl Label {
         Label::Outcome,
         Label::Cause,
         Label::Verifier,
+        Label::Procedure,
+        Label::Sibling,
+        Label::Consumer,
+        Label::Tier,
+        Label::Objective,
+        Label::Result,
+        Label::Zone,
+        Label::Metric,
     ];
 
     /// The label as Prometheus shows it.
@@ -67,6 +91,14 @@ impl Label {
             Label::Outcome => "outcome",
             Label::Cause => "cause",
             Label::Verifier => "verifier",
+            Label::Procedure => "procedure",
+            Label::Sibling => "sibling",
+            Label::Consumer => "consumer",
+            Label::Tier => "tier",
+            Label::Objective => "objective",
+            Label::Result => "result",
+            Label::Zone => "zone",
+            Label::Metric => "metric",
         }
     }
 
@@ -93,6 +125,10 @@ pub struct Family {
 /// Upper bounds of duration histograms in milliseconds: OpenTelemetry's for `http.server.request.duration`.
 pub const DURATION_BUCKETS_MS: [u32; 14] =
     [5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000];
+
+/// Upper bounds of what takes less than a millisecond when all is well, in microseconds.
+pub const DURATION_BUCKETS_US: [u32; 14] =
+    [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 1_000_000];
 
 /// What became of requests, one series for each rule, outcome and reason: the same in all deciding filters.
 pub const DECISIONS: Family = Family {

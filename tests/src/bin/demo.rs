@@ -1,4 +1,4 @@
-//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo upstream` is a server that answers with what
+//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo stats` what was counted, `demo upstream` is a server that answers with what
 //! it received.
 
 use std::net::SocketAddr;
@@ -15,8 +15,9 @@ async fn main() -> ExitCode {
         ["run"] => demo::run::run().await,
         ["token"] => print_token("ann"),
         ["token", subject] => print_token(subject),
+        ["stats"] => demo::stats::stats().await,
         ["upstream"] => upstream().await,
-        _ => Err("usage: demo run | token [SUBJECT] | upstream".into()),
+        _ => Err("usage: demo run | token [SUBJECT] | stats | upstream".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

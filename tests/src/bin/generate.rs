@@ -1,8 +1,9 @@
-//! `make generate`: writes what is made from the code: the JSON Schemas, and the block `stats_config` of the examples.
+//! `make generate`: writes what is made from the code: the JSON Schemas, the block `stats_config` of the examples, and what
+//! lies in `envoy/observability/`.
 
 use std::fs;
 
-use portcullis_tests::{examples, paths, schema};
+use portcullis_tests::{examples, observability, paths, schema};
 
 fn main() {
     for (name, text) in schema::all() {
@@ -12,5 +13,8 @@ fn main() {
     for path in examples::all() {
         let text = fs::read_to_string(&path).expect("an example");
         fs::write(&path, examples::with_generated(&text)).expect("an example");
+    }
+    for (name, text) in observability::files() {
+        fs::write(paths::root().join(name), text).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

@@ -1,12 +1,14 @@
-//! What `make run`, `make token` and `make upstream` do.
+//! What `make run`, `make token`, `make stats` and `make upstream` do.
 //!
 //! | module | one idea |
 //! |---|---|
 //! | [`run`] | Envoy on `envoy/envoy.yaml`, with curls to paste |
+//! | [`stats`] | what was counted so far, by route |
 //! | [`curls`] | the curls, and what each answers |
 
 pub mod curls;
 pub mod run;
+pub mod stats;
 
 use serde_json::{Value, json};
 

@@ -76,7 +76,8 @@ fn welcome(envoy: &Envoy) -> String {
         "\n# too many at once -> 200 ten times, then 429\nfor i in $(seq 12); do curl -s -o /dev/null -w '%{{http_code}} ' {base}/orders/1 -H 'Authorization: Bearer {}'; done; echo\n",
         token("bob", 3600)
     ));
-    text.push_str(&format!("\n# what was counted\ncurl -s {admin}/stats/prometheus | grep portcullis_\n"));
+    text.push_str(&format!("\n# what was counted\ncurl -s {admin}/stats/prometheus | grep portcullis_\n\n# p50, p95, p99 and refusals by route\nmake stats ADMIN_PORT={}\n", envoy.admin().port()));
+    text.push_str("\n# Prometheus' rules and Grafana's dashboard: envoy/observability/\n");
     text
 }
 

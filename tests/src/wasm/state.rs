@@ -108,7 +108,7 @@ impl HostState {
             grpc_status: 0,
             metrics: Vec::new(),
             tick_millis: 0,
-            random: 0,
+            random: world.seed(),
         }
     }
 

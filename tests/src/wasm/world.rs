@@ -13,6 +13,7 @@ pub struct World {
     pub shared: SharedData,
     metrics: Arc<Mutex<BTreeMap<String, i64>>>,
     clocks: Arc<Clocks>,
+    seeds: Arc<AtomicU64>,
 }
 
 struct Clocks {
@@ -43,6 +44,11 @@ impl World {
     #[must_use]
     pub fn wall_seconds(&self) -> u64 {
         self.wall() / 1_000_000_000
+    }
+
+    /// Where a VM's randomness begins: elsewhere for each.
+    pub(super) fn seed(&self) -> u8 {
+        u8::try_from(self.seeds.fetch_add(16, Ordering::SeqCst) % 256).unwrap_or(0)
     }
 
     pub(super) fn wall(&self) -> u64 {

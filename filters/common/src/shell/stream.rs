@@ -26,7 +26,8 @@ pub(super) struct Stream<F: Filter> {
 
 impl<F: Filter> Stream<F> {
     pub(super) fn new(id: u32, root: Rc<Shared<F>>) -> Self {
-        Stream { id, root, state: Rc::default() }
+        let begun = root.filter.try_borrow_mut().ok().and_then(|mut filter| filter.as_mut().map(F::begin));
+        Stream { id, root, state: Rc::new(RefCell::new(begun.unwrap_or_default())) }
     }
 
     /// Calls a hook, if there is a configured filter; the state is free, for the host never calls back into a hook.
