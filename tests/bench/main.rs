@@ -18,7 +18,7 @@ use portcullis_tests::upstream::Upstream;
 use crate::stats::Samples;
 use crate::variants::{Bar, GETTERS, variants};
 
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 40;
 const REQUESTS: usize = 1500;
 
 #[tokio::main]
