@@ -182,13 +182,35 @@ impl<V> Cache<V> {
     }
 }
 
-/// Whether two keys are the same, eight bytes at a time: on WebAssembly the standard comparison goes byte by byte.
+/// Whether two keys are the same, 64 bytes at a time: on WebAssembly the standard comparison goes byte by byte, and the compiler
+/// unrolls nothing where it optimises for size.
 #[must_use]
 pub fn same(a: &[u8], b: &[u8]) -> bool {
-    let (a_words, a_rest) = a.as_chunks::<8>();
-    let (b_words, b_rest) = b.as_chunks::<8>();
-    let word = |w: &[u8; 8]| u64::from_le_bytes(*w);
-    a.len() == b.len() && a_words.iter().map(word).eq(b_words.iter().map(word)) && a_rest == b_rest
+    if a.len() != b.len() {
+        return false;
+    }
+    let (a_blocks, a_rest) = a.as_chunks::<64>();
+    let (b_blocks, b_rest) = b.as_chunks::<64>();
+    if !a_blocks.iter().zip(b_blocks).all(|(a, b)| same_block(a, b)) {
+        return false;
+    }
+    let (a_words, a_rest) = a_rest.as_chunks::<8>();
+    let (b_words, b_rest) = b_rest.as_chunks::<8>();
+    a_words.iter().zip(b_words).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && a_rest == b_rest
+}
+
+#[inline]
+fn same_block(a: &[u8; 64], b: &[u8; 64]) -> bool {
+    let differs = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+    let ([a0, a1, a2, a3, a4, a5, a6, a7], [b0, b1, b2, b3, b4, b5, b6, b7]) =
+        (a.as_chunks::<8>().0, b.as_chunks::<8>().0)
+    else {
+        return false;
+    };
+    let first = differs(a0, b0) | differs(a1, b1) | differs(a2, b2) | differs(a3, b3);
+    let second = differs(a4, b4) | differs(a5, b5) | differs(a6, b6) | differs(a7, b7);
+    (first | second) == 0
 }
 
 #[cfg(test)]

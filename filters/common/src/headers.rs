@@ -46,6 +46,17 @@ struct Pseudo {
     authority: (u32, u32),
 }
 
+impl Pseudo {
+    fn note(&mut self, name: &[u8], value: (u32, u32)) {
+        match name {
+            b":method" => self.method = value,
+            b":path" => self.path = Some(value),
+            b":authority" => self.authority = value,
+            _ => {}
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Span {
     name: (u32, u32),
@@ -62,44 +73,31 @@ impl Headers {
             return Ok(Headers::default());
         }
         let count = word(&buffer, 0).ok_or(Malformed)?;
-        let mut data = count.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
+        let data = count.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
         // A count that the buffer cannot hold must not reserve memory.
-        if usize::try_from(data).map_err(|_| Malformed)? > buffer.len() {
-            return Err(Malformed);
-        }
-        let mut spans = Vec::with_capacity(usize::try_from(count).map_err(|_| Malformed)?);
-        for i in 0..count {
-            let at = i.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
-            let name_len = word(&buffer, at).ok_or(Malformed)?;
-            let value_len = word(&buffer, at.saturating_add(4)).ok_or(Malformed)?;
-            let name_end = data.checked_add(name_len).ok_or(Malformed)?;
-            let value_at = name_end.checked_add(1).ok_or(Malformed)?;
-            let value_end = value_at.checked_add(value_len).ok_or(Malformed)?;
-            let next = value_end.checked_add(1).ok_or(Malformed)?;
-            if usize::try_from(next).map_err(|_| Malformed)? > buffer.len() {
+        let lengths = buffer.get(4..data as usize).ok_or(Malformed)?;
+        let mut headers = Headers { spans: Vec::with_capacity(count as usize), ..Headers::default() };
+        // Sums of three 32-bit lengths: 64 bits cannot overflow.
+        let mut at = u64::from(data);
+        for [n0, n1, n2, n3, v0, v1, v2, v3] in lengths.as_chunks::<8>().0 {
+            let name_end = at.wrapping_add(u32::from_le_bytes([*n0, *n1, *n2, *n3]).into());
+            let value_at = name_end.wrapping_add(1);
+            let value_end = value_at.wrapping_add(u32::from_le_bytes([*v0, *v1, *v2, *v3]).into());
+            let next = value_end.wrapping_add(1);
+            if next > buffer.len() as u64 {
                 return Err(Malformed);
             }
-            spans.push(Span { name: (data, name_end), value: (value_at, value_end) });
-            data = next;
+            // Within the buffer, whose length fits 32 bits where this runs.
+            let span =
+                Span { name: (at as u32, name_end as u32), value: (value_at as u32, value_end as u32) };
+            if buffer.get(at as usize) == Some(&b':') {
+                headers.pseudo.note(cut(&buffer, span.name), span.value);
+            }
+            headers.spans.push(span);
+            at = next;
         }
-        let mut headers = Headers { buffer, spans, pseudo: Pseudo::default() };
-        headers.find_pseudo();
+        headers.buffer = buffer;
         Ok(headers)
-    }
-
-    fn find_pseudo(&mut self) {
-        for span in &self.spans {
-            let name = cut(&self.buffer, span.name);
-            if name.first() != Some(&b':') {
-                continue;
-            }
-            match name {
-                b":method" => self.pseudo.method = span.value,
-                b":path" => self.pseudo.path = Some(span.value),
-                b":authority" => self.pseudo.authority = span.value,
-                _ => {}
-            }
-        }
     }
 
     /// `:method`; empty if there is none.
