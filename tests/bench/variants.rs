@@ -10,6 +10,8 @@ use crate::load::Requests;
 
 /// Getters in each request of the variant that prices them.
 pub(crate) const GETTERS: u32 = 100;
+/// What metrics counts of the requests that it is sent.
+const COUNTED: &str = "portcullis_requests_total{plugin=\"measured\",route=\"/quiet\",method=\"GET\",code=\"200\",grpc=\"\",source=\"upstream\",reason=\"\"}";
 /// More tokens than any cache here holds.
 const NEW_TOKENS: usize = 6_000;
 
@@ -42,6 +44,7 @@ pub(crate) fn bars() -> Vec<Bar> {
             of: "jwt_authn, no cache, always new",
             plus_g: 0.0,
         },
+        Bar { name: "metrics", at_most: 1.0, of: "empty, as metrics exports", plus_g: 12.0 },
     ]
 }
 
@@ -70,6 +73,10 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
     let ours =
         |name: &str, hand_on: bool| Some(Plugin::new("jwt-auth", jwt_auth(name, &signer, hand_on)).filter());
     let native = |cached: bool, hand_on: bool| Some(jwt_authn(&signer, cached, hand_on));
+    // Ten routes, as a small service has them, and the path that is sent is one of them.
+    let routes =
+        (0..9).map(|n| format!("/orders-{n}/{{id}}")).chain(["/quiet".to_owned()]).collect::<Vec<_>>();
+    let metrics = Some(Plugin::new("metrics", json!({"name": "measured", "routes": routes})).filter());
     let verified = |name: &str| format!("portcullis_token_verifications_total{{plugin=\"{name}\"}}");
     let mut all = vec![
         with("no filter", "no filter", None, &usual),
@@ -84,11 +91,14 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
         with("jwt-auth, repeated", "no filter", ours("repeated", true), &usual),
         with("jwt-auth, always new", "no filter, new", ours("always-new", true), &new),
         with("jwt-auth, short", "no filter, short", ours("short", false), &short),
+        with("empty, as metrics exports", "no filter", empty("empty-metrics", "empty-metrics", ""), &usual),
+        with("metrics", "no filter", metrics, &usual),
     ];
     for variant in &mut all {
         variant.expects = match variant.name {
             "jwt-auth, repeated" => Some((verified("repeated"), 0.0)),
             "jwt-auth, always new" => Some((verified("always-new"), 1.0)),
+            "metrics" => Some((COUNTED.into(), 1.0)),
             _ => None,
         };
     }

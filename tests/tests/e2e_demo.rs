@@ -32,7 +32,7 @@ fn welcome(process: &mut Child) -> Vec<String> {
     let lines = BufReader::new(process.stdout.as_mut().expect("its output")).lines();
     let mut seen = Vec::new();
     for line in lines.map_while(Result::ok) {
-        let last = line.contains("/stats/prometheus");
+        let last = line.starts_with("# Prometheus' rules");
         seen.push(line);
         if last {
             break;
@@ -46,6 +46,24 @@ fn status(command: &str) -> String {
     let quiet = command.replacen("curl -i", "curl -s -o /dev/null -w '%{http_code}'", 1);
     let output = Command::new("sh").arg("-c").arg(quiet).output().expect("a shell");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The printed ways to see what was counted show what was sent.
+fn counted(lines: &[String]) {
+    let scrape = lines.iter().find(|l| l.contains("/stats/prometheus")).expect("how to scrape");
+    let seen = Command::new("sh").arg("-c").arg(scrape).output().expect("a shell").stdout;
+    assert!(String::from_utf8_lossy(&seen).contains("portcullis_requests_total{"), "{scrape}");
+    let stats = lines.iter().find_map(|l| l.strip_prefix("make stats ADMIN_PORT=")).expect("the statistics");
+    // Envoy shows the values of a histogram after its next flush.
+    let until_times = "until \"$0\" stats | grep -E '^/orders/[{]id[}] +[0-9]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ '; do sleep 0.1; done";
+    let mut command = Command::new("timeout");
+    command.args(["60", "sh", "-c", until_times, env!("CARGO_BIN_EXE_demo")]).env("ADMIN_PORT", stats);
+    let output = command.output().expect("timeout");
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "no times: {line}{}", String::from_utf8_lossy(&output.stderr));
+    for refused in ["ambiguous_path 1", "token_invalid 2", "token_missing 1"] {
+        assert!(line.contains(refused), "{refused}: {line}");
+    }
 }
 
 #[test]
@@ -71,6 +89,7 @@ fn the_demo_prints_what_holds_and_leaves_nothing_behind() {
             }
         }
         assert!(asked >= 6, "{lines:?}");
+        counted(&lines);
     } else {
         println!("SKIPPED curl: it is not on this machine, and the printed commands need it");
     }
@@ -118,4 +137,6 @@ fn the_verbs_start_the_demo_and_hand_the_ports_over() {
     }
     assert!(dry(&["token", "SUBJECT=bob"]).contains("--bin demo token bob"));
     assert!(dry(&["upstream"]).contains("--bin demo upstream"));
+    let stats = dry(&["stats", "ADMIN_PORT=2"]);
+    assert!(stats.contains("ADMIN_PORT=\"2\"") && stats.contains("--bin demo stats"), "{stats}");
 }

@@ -2,7 +2,7 @@
 
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
 use portcullis_tests::client::ask;
-use portcullis_tests::envoy::Envoy;
+use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::prometheus::{self, Sample, sum};
 use portcullis_tests::tokens::{self, Signer};
 use portcullis_tests::upstream::Upstream;
@@ -236,6 +236,78 @@ async fn requests_in_flight_are_counted_and_taken_back() {
     upstream.release();
     is(&envoy, "portcullis_requests_in_flight", &[], 0.0).await;
     is(&envoy, "portcullis_requests_total", &[("source", "client"), ("reason", "client_gone")], 1.0).await;
+}
+
+#[tokio::test]
+async fn an_update_of_the_configuration_loses_no_count_and_leaves_nothing_in_flight() {
+    let upstream = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("listeners.json");
+    let with = |config: &Value| {
+        let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "60s"}}]);
+        bootstrap(upstream.address(), &[Listener::new("l").routes(routes).plugin(&metrics(config.clone()))])
+    };
+    let put = |config: &Value| {
+        let mut listener = with(config)["static_resources"]["listeners"][0].clone();
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        let fresh = folder.path().join("fresh");
+        std::fs::write(&fresh, json!({"resources": [listener]}).to_string()).unwrap();
+        // Envoy looks when a file is moved into place.
+        std::fs::rename(&fresh, &file).unwrap();
+    };
+    let first = json!({});
+    put(&first);
+    let mut config = with(&first);
+    config["static_resources"]["listeners"] = json!([]);
+    config["node"] = json!({"id": "test", "cluster": "test"});
+    config["dynamic_resources"] =
+        json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
+    let options = Options { workers: 4, ..Options::default() };
+    let envoy = Envoy::start_with(&config, &options).await;
+    let offer = async |times: usize| {
+        let to = envoy.address();
+        let ask = |_| tokio::spawn(async move { ask(to, "GET", "/health").send().await.status });
+        for task in (0..times).map(ask).collect::<Vec<_>>() {
+            assert_eq!(task.await.unwrap(), 200);
+        }
+    };
+    let hold = || tokio::spawn(ask(envoy.address(), "GET", "/health").header("x-answer-hold", "1").send());
+    offer(50).await;
+    let held = [hold(), hold(), hold()];
+    is(&envoy, "portcullis_requests_in_flight", &[], 3.0).await;
+    is(&envoy, "portcullis_requests_total", &[], 50.0).await;
+    // No scrape may ever show less than one before it, whichever configuration counted.
+    let last = std::cell::Cell::new(0.0_f64);
+    let never_less = async || {
+        let now = sum(&samples(&envoy).await, "portcullis_requests_total", &[]);
+        assert!(now >= last.replace(now), "{now} after {}", last.get());
+        now
+    };
+    never_less().await;
+    for (n, config) in
+        [json!({"slos": [{"route": "/health", "availability": "99%"}]}), json!({"log": {"failures": true}})]
+            .iter()
+            .enumerate()
+    {
+        put(config);
+        let ((), ()) = tokio::join!(
+            offer(50),
+            envoy.wait_until("the listener is updated", async || {
+                never_less().await;
+                let updated = format!("envoy_listener_manager_listener_in_place_updated{{}} {}", n + 1);
+                envoy.prometheus().await.lines().any(|l| l == updated)
+            })
+        );
+        offer(50).await;
+    }
+    envoy.wait_until("all are counted", async || never_less().await == 250.0).await;
+    is(&envoy, "portcullis_requests_in_flight", &[], 3.0).await;
+    upstream.release();
+    for held in held {
+        assert_eq!(held.await.unwrap().status, 200);
+    }
+    is(&envoy, "portcullis_requests_total", &[], 253.0).await;
+    is(&envoy, "portcullis_requests_in_flight", &[], 0.0).await;
 }
 
 #[tokio::test]
