@@ -223,10 +223,14 @@ impl RateLimit {
                 Err(reason) => self.refuse(*n, reason, Refusal::new(reason), passage)?,
             }
         }
-        let mut rest: Vec<&Ask> = asks.iter().filter(|a| !a.rates.is_empty()).collect();
+        let mut rest: Vec<&Ask> = Vec::with_capacity(asks.len());
+        rest.extend(asks.iter().filter(|a| !a.rates.is_empty()));
+        let places = asks.iter().any(|a| a.in_flight.is_some());
         while let Some(first) = rest.first().copied() {
-            let (same, others): (Vec<&Ask>, Vec<&Ask>) = rest.into_iter().partition(|a| a.key == first.key);
-            self.charge(&same, passage)?;
+            let others: Vec<&Ask> = rest.extract_if(.., |a| a.key != first.key).collect();
+            // With nothing behind it that could refuse, nothing will be given back.
+            let last = others.is_empty() && !places;
+            self.charge(&rest, last, passage)?;
             rest = others;
         }
         for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
@@ -237,8 +241,8 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Asks the limits on one key.
-    fn charge(&mut self, asks: &[&Ask], passage: &mut Passage<'_>) -> Result<(), Refused> {
+    /// Asks the limits on one key; `last` if no other will be asked about this request.
+    fn charge(&mut self, asks: &[&Ask], last: bool, passage: &mut Passage<'_>) -> Result<(), Refused> {
         let (host, policy) = (passage.host, Rc::clone(&self.policy));
         match charge::exchange(&self.table, host, asks, passage.times) {
             Ok(update) => {
@@ -256,7 +260,10 @@ impl RateLimit {
                         continue;
                     }
                     passage.admitted.push(ask.limit);
-                    passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
+                    let settles = policy.limits.get(ask.limit).is_some_and(|l| l.settle.is_some());
+                    if settles || !last {
+                        passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
+                    }
                     passage.told.extend(refusal::told(&policy, ask, said));
                 }
                 Ok(())
@@ -372,7 +379,11 @@ impl RateLimit {
     }
 
     fn admit(&mut self, stream: &mut Stream, passage: Passage<'_>) -> Edits {
-        if let Some(told) = passage.told.iter().min_by_key(|t| t.share()) {
+        let tightest = match passage.told.as_slice() {
+            [only] => Some(only),
+            all => all.iter().min_by_key(|t| t.share()),
+        };
+        if let Some(told) = tightest {
             stream.headers = headers::edits(told.headers(self.policy.headers));
         }
         stream.held = passage.held;
@@ -388,8 +399,7 @@ impl RateLimit {
             let settle = self.policy.limits.get(limit).and_then(|l| l.settle.clone());
             stream.unsettled.extend(settle.map(|settle| Unsettled::new(limit, charged, settle)));
         }
-        let tightest = passage.told.iter().min_by_key(|t| t.share()).map(|t| Rc::clone(&t.limit));
-        let verdict = passage.verdict.or_else(|| tightest.map(Verdict::allow));
+        let verdict = passage.verdict.or_else(|| tightest.map(|t| Verdict::allow(Rc::clone(&t.limit))));
         Edits::verdict(verdict.unwrap_or_else(|| Verdict::skip(facts::UNMATCHED.into())))
     }
 }
