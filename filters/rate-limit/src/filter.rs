@@ -8,6 +8,7 @@ use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::{Edits, HeaderEdit};
 use portcullis_common::facts::{self, Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, RootStep, Step};
+use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
@@ -170,8 +171,11 @@ impl Filter for RateLimit {
         Edits { headers: std::mem::take(&mut stream.headers), ..Edits::default() }
     }
 
+    fn on_response_trailers(&mut self, stream: &mut Stream, trailers: &Headers, now: &Now, host: &dyn Host) {
+        self.settle_by_trailers(stream, trailers, now, host);
+    }
+
     fn on_done(&mut self, stream: &mut Stream, now: &Now, host: &dyn Host) {
-        self.settle_at_the_end(stream, now, host);
         for (limit, held) in std::mem::take(&mut stream.held) {
             self.release(limit, held, now, host);
         }
