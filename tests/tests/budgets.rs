@@ -113,7 +113,7 @@ fn a_limit_on_a_subject() {
         ("proxy_set_property", 1),
         ("proxy_increment_metric", 1),
     ];
-    costs("rate-limit on a subject", warm(&plugin, one), &want, 20_000);
+    costs("rate-limit on a subject", warm(&plugin, one), &want, 18_000);
     // With headers for clients: one more callback, and one write for each header.
     let mut config = config;
     config["headers"] = "draft".into();
@@ -127,7 +127,7 @@ fn a_limit_on_a_subject() {
     };
     let more = [("proxy_replace_header_map_value", 2)];
     let want: Vec<_> = want.into_iter().chain(more).collect();
-    costs("rate-limit on a subject, with headers", warm(&plugin, one), &want, 30_000);
+    costs("rate-limit on a subject, with headers", warm(&plugin, one), &want, 24_000);
 }
 
 /// What Envoy's `expr_evaluate` would answer for a GET of `/documents/7`, and these facts.

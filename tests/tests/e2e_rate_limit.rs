@@ -303,3 +303,39 @@ async fn rotating_addresses_meet_the_limit_of_their_network_and_an_honest_client
     }
     assert_eq!(from("192.0.2.7".into()).send().await.status, 429);
 }
+
+#[tokio::test]
+async fn a_grpc_status_that_comes_behind_the_body_settles_as_the_http_status_that_it_stands_for() {
+    let upstream = Upstream::start().await;
+    let config = json!({"limits": [
+        {"name": "guessing", "key": ["{client.ip}"], "rate": "3/hour", "settle": {"statuses": ["401", "403"]}}
+    ]});
+    let everything = json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream-h2"}}]);
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config)).routes(everything);
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    let settled = "portcullis_settled_cost_total{plugin=\"rate-limit\",rule=\"guessing\"}";
+    let call = async |status: u32| {
+        let seen = upstream.seen();
+        let answer = ask(envoy.address(), "POST", "/p.S/M").header("x-answer-grpc", status.to_string());
+        let answer = answer.grpc(b"m").send().await;
+        assert_eq!((answer.status, answer.grpc_status()), (200, Some(status)));
+        assert!(upstream.seen() > seen, "the limit answered");
+        answer.trailers.contains_key("grpc-status")
+    };
+    for _ in 0..10 {
+        assert!(call(0).await, "the status has to come behind the body");
+        assert!(call(5).await);
+    }
+    assert_eq!(
+        envoy.metric(settled).await.unwrap_or(0.0),
+        0.0,
+        "answers that do not count gave everything back"
+    );
+    for (status, total) in [(16, 1.0), (7, 2.0), (16, 3.0)] {
+        assert!(call(status).await);
+        // The trailers are read when the stream is over, which may be after the client has them.
+        envoy.wait_until("the answer is settled", async || envoy.metric(settled).await == Some(total)).await;
+    }
+    let limited = ask(envoy.address(), "POST", "/p.S/M").grpc(b"m").send().await;
+    assert_eq!(limited.grpc_status(), Some(8));
+}

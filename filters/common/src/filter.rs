@@ -8,6 +8,7 @@ use crate::clock::{Clock, Mono, Now};
 use crate::config::ConfigError;
 use crate::edits::Edits;
 use crate::facts::PropertyKey;
+use crate::headers::Headers;
 use crate::host::Host;
 use crate::matching::owned::OwnedHeaders;
 use crate::request::{Request, Response};
@@ -81,6 +82,16 @@ pub trait Filter: Sized + 'static {
         _host: &dyn Host,
     ) -> Edits {
         Edits::default()
+    }
+
+    /// The response's trailers arrived. They can be read in no later callback but the log's.
+    fn on_response_trailers(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _trailers: &Headers,
+        _now: &Now,
+        _host: &dyn Host,
+    ) {
     }
 
     /// A piece of the response's body passed by. Observing only: what a filter could change here it could also hold up.

@@ -37,6 +37,8 @@ pub struct Said {
 /// What one rate said.
 #[derive(Clone, Copy, Debug)]
 pub struct Rated {
+    /// Where the entry is kept.
+    slot: Slot,
     /// The entry after the charge, where it passed.
     receipt: Option<Entry>,
     /// How much is left.
@@ -142,24 +144,22 @@ pub fn exchange(
 
 fn ask_one(view: &mut View, ask: &Ask, now: Times) -> Result<Said, Full> {
     let mut rates = Vec::with_capacity(ask.rates.len());
-    let mut slots: Vec<Slot> = Vec::with_capacity(ask.rates.len());
     for rate in ask.rates.iter() {
         let slot = view.open(rate.meter)?;
-        slots.push(slot);
         rates.push(match rate.measure.decide(view.entry(slot), now, ask.cost) {
             Decision::Admit { entry, standing } => {
-                Rated { receipt: Some(entry), standing, retry_after: None }
+                Rated { slot, receipt: Some(entry), standing, retry_after: None }
             }
             Decision::Refuse { retry_after, standing } => {
-                Rated { receipt: None, standing, retry_after: Some(retry_after) }
+                Rated { slot, receipt: None, standing, retry_after: Some(retry_after) }
             }
         });
     }
     let said = Said { rates };
     if said.retry_after().is_none() && ask.cost != 0 {
-        for (slot, rated) in slots.into_iter().zip(&said.rates) {
+        for rated in &said.rates {
             if let Some(entry) = rated.receipt {
-                view.set(slot, entry);
+                view.set(rated.slot, entry);
             }
         }
     }

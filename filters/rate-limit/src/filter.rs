@@ -8,6 +8,7 @@ use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::{Edits, HeaderEdit};
 use portcullis_common::facts::{self, Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, RootStep, Step};
+use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
@@ -170,8 +171,11 @@ impl Filter for RateLimit {
         Edits { headers: std::mem::take(&mut stream.headers), ..Edits::default() }
     }
 
+    fn on_response_trailers(&mut self, stream: &mut Stream, trailers: &Headers, now: &Now, host: &dyn Host) {
+        self.settle_by_trailers(stream, trailers, now, host);
+    }
+
     fn on_done(&mut self, stream: &mut Stream, now: &Now, host: &dyn Host) {
-        self.settle_at_the_end(stream, now, host);
         for (limit, held) in std::mem::take(&mut stream.held) {
             self.release(limit, held, now, host);
         }
@@ -223,10 +227,14 @@ impl RateLimit {
                 Err(reason) => self.refuse(*n, reason, Refusal::new(reason), passage)?,
             }
         }
-        let mut rest: Vec<&Ask> = asks.iter().filter(|a| !a.rates.is_empty()).collect();
+        let mut rest: Vec<&Ask> = Vec::with_capacity(asks.len());
+        rest.extend(asks.iter().filter(|a| !a.rates.is_empty()));
+        let places = asks.iter().any(|a| a.in_flight.is_some());
         while let Some(first) = rest.first().copied() {
-            let (same, others): (Vec<&Ask>, Vec<&Ask>) = rest.into_iter().partition(|a| a.key == first.key);
-            self.charge(&same, passage)?;
+            let others: Vec<&Ask> = rest.extract_if(.., |a| a.key != first.key).collect();
+            // With nothing behind it that could refuse, nothing will be given back.
+            let last = others.is_empty() && !places;
+            self.charge(&rest, last, passage)?;
             rest = others;
         }
         for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
@@ -237,8 +245,8 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Asks the limits on one key.
-    fn charge(&mut self, asks: &[&Ask], passage: &mut Passage<'_>) -> Result<(), Refused> {
+    /// Asks the limits on one key; `last` if no other will be asked about this request.
+    fn charge(&mut self, asks: &[&Ask], last: bool, passage: &mut Passage<'_>) -> Result<(), Refused> {
         let (host, policy) = (passage.host, Rc::clone(&self.policy));
         match charge::exchange(&self.table, host, asks, passage.times) {
             Ok(update) => {
@@ -256,7 +264,10 @@ impl RateLimit {
                         continue;
                     }
                     passage.admitted.push(ask.limit);
-                    passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
+                    let settles = policy.limits.get(ask.limit).is_some_and(|l| l.settle.is_some());
+                    if settles || !last {
+                        passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
+                    }
                     passage.told.extend(refusal::told(&policy, ask, said));
                 }
                 Ok(())
@@ -372,7 +383,11 @@ impl RateLimit {
     }
 
     fn admit(&mut self, stream: &mut Stream, passage: Passage<'_>) -> Edits {
-        if let Some(told) = passage.told.iter().min_by_key(|t| t.share()) {
+        let tightest = match passage.told.as_slice() {
+            [only] => Some(only),
+            all => all.iter().min_by_key(|t| t.share()),
+        };
+        if let Some(told) = tightest {
             stream.headers = headers::edits(told.headers(self.policy.headers));
         }
         stream.held = passage.held;
@@ -388,8 +403,7 @@ impl RateLimit {
             let settle = self.policy.limits.get(limit).and_then(|l| l.settle.clone());
             stream.unsettled.extend(settle.map(|settle| Unsettled::new(limit, charged, settle)));
         }
-        let tightest = passage.told.iter().min_by_key(|t| t.share()).map(|t| Rc::clone(&t.limit));
-        let verdict = passage.verdict.or_else(|| tightest.map(Verdict::allow));
+        let verdict = passage.verdict.or_else(|| tightest.map(|t| Verdict::allow(Rc::clone(&t.limit))));
         Edits::verdict(verdict.unwrap_or_else(|| Verdict::skip(facts::UNMATCHED.into())))
     }
 }

@@ -49,7 +49,7 @@ fn refusal(
     let seconds = ceil_seconds(retry).max(1);
     let mut refusal = Refusal::new(Reason::RateLimited).header("retry-after", &seconds.to_string());
     for (name, value) in told.map(|t| t.headers(policy.headers)).unwrap_or_default() {
-        refusal = refusal.header(name, &value);
+        refusal = refusal.header(name, &String::from_utf8_lossy(&value));
     }
     if policy.refusals.envoy_ratelimited {
         refusal = refusal.header("x-envoy-ratelimited", "true");

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use portcullis_common::clock::Now;
 use portcullis_common::facts::{self, PropertyKey, Verdict};
+use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::request::{Protocol, Response};
 
@@ -19,13 +20,11 @@ pub(crate) struct Unsettled {
     limit: usize,
     charged: Charged,
     settle: Rc<Settle>,
-    /// Whether the answer's headers came.
-    answered: bool,
 }
 
 impl Unsettled {
     pub(crate) fn new(limit: usize, charged: Charged, settle: Rc<Settle>) -> Unsettled {
-        Unsettled { limit, charged, settle, answered: false }
+        Unsettled { limit, charged, settle }
     }
 }
 
@@ -48,8 +47,7 @@ impl RateLimit {
     ) {
         let mut later = Vec::new();
         let mut status = None;
-        for mut one in std::mem::take(&mut stream.unsettled) {
-            one.answered = true;
+        for one in std::mem::take(&mut stream.unsettled) {
             let number = match &one.settle.by {
                 SettleBy::Statuses(_) => match *status.get_or_insert_with(|| self.status(response, host)) {
                     Status::Known(status) => Some(by_status(&one, status)),
@@ -66,15 +64,17 @@ impl RateLimit {
         stream.unsettled = later;
     }
 
-    /// The stream is over.
-    pub(crate) fn settle_at_the_end(&mut self, stream: &mut Stream, now: &Now, host: &dyn Host) {
+    /// The answer's trailers came. An answer that breaks off before them keeps the reservation.
+    pub(crate) fn settle_by_trailers(
+        &mut self,
+        stream: &mut Stream,
+        trailers: &Headers,
+        now: &Now,
+        host: &dyn Host,
+    ) {
+        let Some(status) = cost::header_number(trailers, "grpc-status").map(http_of_grpc) else { return };
         for one in std::mem::take(&mut stream.unsettled) {
-            if !one.answered {
-                continue;
-            }
-            // Only a status that came behind the body is still awaited.
-            let number = Some(by_status(&one, grpc_behind(host).unwrap_or(200)));
-            self.settle(&one, number, now, host);
+            self.settle(&one, Some(by_status(&one, status)), now, host);
         }
     }
 
@@ -120,14 +120,6 @@ fn by_status(one: &Unsettled, status: u16) -> u64 {
         SettleBy::Statuses(list) if !list.iter().any(|class| class.holds(status)) => 0,
         _ => one.charged.cost,
     }
-}
-
-/// The status that came in the trailers, as HTTP has it.
-fn grpc_behind(host: &dyn Host) -> Option<u16> {
-    let key: PropertyKey = PropertyKey::from(&b"response\0grpc_status"[..]);
-    let bytes = host.property(&key)?;
-    let status = i64::from_le_bytes(bytes.as_slice().try_into().ok()?);
-    u64::try_from(status).ok().map(http_of_grpc)
 }
 
 /// The HTTP status that a gRPC status stands for (google.rpc.Code's mapping).

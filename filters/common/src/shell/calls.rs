@@ -114,6 +114,7 @@ mod imports {
 pub(super) enum Map {
     Request = 0,
     Response = 2,
+    ResponseTrailers = 3,
     CallResponse = 6,
 }
 

@@ -109,6 +109,16 @@ impl<F: Filter> HttpContext for Stream<F> {
         Action::Continue
     }
 
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        self.hook(|filter, state| {
+            if filter.reads_response(state) {
+                let trailers = calls::headers(Map::ResponseTrailers).unwrap_or_default();
+                filter.on_response_trailers(state, &trailers, &calls::now(), &Proxy);
+            }
+        });
+        Action::Continue
+    }
+
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
         self.hook(|filter, state| {
             let chunk = calls::buffer(Buffer::ResponseBody, size).unwrap_or_default();

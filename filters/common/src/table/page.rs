@@ -67,7 +67,10 @@ impl Page {
 
     /// The slots of this owner.
     pub(super) fn of(&self, owner: u64) -> impl Iterator<Item = usize> {
-        (0..self.slots).filter(move |n| self.word(self.at(*n)) == owner)
+        // The bytes are compared where they lie: this runs over all slots for every decision.
+        let records = self.bytes.get(self.at(0)..).unwrap_or_default().chunks_exact(RECORD);
+        let owner = owner.to_le_bytes();
+        records.enumerate().filter(move |(_, record)| record.first_chunk() == Some(&owner)).map(|(n, _)| n)
     }
 
     /// A slot that says nothing, for this owner.
