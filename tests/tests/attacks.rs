@@ -543,6 +543,8 @@ async fn schemes_and_smuggled_tokens() {
         }
         assert_eq!(request.send().await.reason(), "token_ambiguous", "{path}");
     }
+    let semicolon = gate.get(&format!("/?x=1;access_token={token}")).send().await;
+    assert_eq!(semicolon.reason(), "token_ambiguous");
     let query = gate.get(&format!("/a?x=1&access_token={token}&y=2")).send().await;
     assert_eq!(query.json()["path"], "/a?x=1&y=2");
     let cookie = gate.get("/").header("cookie", format!("a=1; sid={token}; b=2")).send().await;
@@ -689,4 +691,52 @@ async fn bytes_that_are_no_text() {
     let answer = gate.get("/").header("x-user", b"\xff").header("x-other", b"\xff").bearer("x").send().await;
     assert_eq!(answer.status, 401);
     gate.accepts(&rsa().token("RS256", &claims())).await;
+}
+
+#[tokio::test]
+async fn two_tokens_of_one_kind_leave_together() {
+    let mut config = config();
+    let corp = config["providers"]["corp"].clone();
+    let with = |location: Value| {
+        let mut provider = corp.clone();
+        provider["tokens"] = json!([location]);
+        provider
+    };
+    config["providers"] = json!({
+        "q1": with(json!({"query": "t1"})), "q2": with(json!({"query": "t2"})),
+        "c1": with(json!({"cookie": "k1"})), "c2": with(json!({"cookie": "k2"}))
+    });
+    config["shared_namespace"] = true.into();
+    config["rules"][0]["require"] = json!({"all": ["q1", "q2", "c1", "c2"]});
+    let gate = Gate::start(config).await;
+    let token = rsa().token("RS256", &claims());
+    let request = gate.get(&format!("/?t1={token}&x=1&t2={token}"));
+    let answer = request.header("cookie", format!("k1={token}; z=1; k2={token}")).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        (answer.json()["path"].clone(), answer.json()["headers"]["cookie"].clone()),
+        (json!("/?x=1"), json!(["z=1"]))
+    );
+}
+
+#[tokio::test]
+async fn a_remembered_token_counts_for_the_provider_that_comes_first() {
+    let mut config = config();
+    let corp = config["providers"]["corp"].clone();
+    let called = |name: &str| {
+        let mut provider = corp.clone();
+        provider["subject"] = format!("{name}:{{claim.sub}}").into();
+        provider
+    };
+    config["providers"] = json!({"pa": called("pa"), "pb": called("pb")});
+    config["rules"] = json!([
+        {"match": {"path": "/ab"}, "require": {"any": ["pa", "pb"]}},
+        {"match": {"path": "/b"}, "require": {"any": ["pb"]}}
+    ]);
+    let gate = Gate::start(config).await;
+    let token = rsa().token("RS256", &claims());
+    for (path, user) in [("/b", "pb:ann"), ("/ab", "pa:ann"), ("/b", "pb:ann"), ("/ab", "pa:ann")] {
+        let answer = gate.get(path).bearer(&token).send().await;
+        assert_eq!(answer.json()["headers"]["x-user"], json!([user]), "{path}");
+    }
 }

@@ -55,9 +55,9 @@ impl Request {
     /// `access-control-request-method` (WHATWG Fetch, "CORS-preflight request").
     #[must_use]
     pub fn is_preflight(&self) -> bool {
-        self.method() == b"OPTIONS"
-            && self.headers.get("origin").one().is_some()
-            && self.headers.get("access-control-request-method").one().is_some()
+        // Envoy joins some repeated headers with commas, which neither of these contains.
+        let one = |name| self.headers.get(name).one().is_some_and(|value| !value.contains(&b','));
+        self.method() == b"OPTIONS" && one("origin") && one("access-control-request-method")
     }
 }
 

@@ -68,36 +68,10 @@ impl Location {
                 let values = request.headers.all(name.as_str());
                 one(values.map(|v| v.strip_prefix(prefix.as_bytes()).unwrap_or(v).into()))
             }
+            // A parameter that only some servers see is one too many.
+            Location::Query(name) if params::hides_in_query(request.query(), name) => Found::Several,
             Location::Query(name) => one(params::query(request.query(), name).map(Cow::Owned)),
             Location::Cookie(name) => one(params::cookie(&request.headers, name).map(Cow::Borrowed)),
-        }
-    }
-
-    /// What takes the token out of the request, so that the upstream never sees it.
-    #[must_use]
-    pub fn removal(&self, request: &Request) -> HeaderEdit {
-        match self {
-            Location::Scheme { name, .. } | Location::Header { name, .. } => {
-                HeaderEdit::Remove(Rc::clone(&name.0))
-            }
-            Location::Query(name) => {
-                let path = request.path().unwrap_or_default();
-                let query = params::query_without(request.query(), name);
-                let mut target = path.to_vec();
-                if !query.is_empty() {
-                    target.push(b'?');
-                    target.extend(query);
-                }
-                HeaderEdit::Set(":path".into(), target.into())
-            }
-            Location::Cookie(name) => {
-                let rest = params::cookies_without(&request.headers, name);
-                if rest.is_empty() {
-                    HeaderEdit::Remove("cookie".into())
-                } else {
-                    HeaderEdit::Set("cookie".into(), rest.into())
-                }
-            }
         }
     }
 
@@ -109,6 +83,39 @@ impl Location {
             Location::Header { .. } | Location::Query(_) | Location::Cookie(_) => "Bearer",
         }
     }
+}
+
+/// What takes the tokens in these places out of the request, so that the upstream never sees them.
+#[must_use]
+pub fn removals(places: &[&Location], request: &Request) -> Vec<HeaderEdit> {
+    let (mut edits, mut queries, mut cookies) = (Vec::new(), Vec::new(), Vec::new());
+    for place in places {
+        match place {
+            Location::Scheme { name, .. } | Location::Header { name, .. } => {
+                edits.push(HeaderEdit::Remove(Rc::clone(&name.0)));
+            }
+            Location::Query(name) => queries.push(&**name),
+            Location::Cookie(name) => cookies.push(&**name),
+        }
+    }
+    // One edit for all of a kind: each sets the whole value, from the request as it came.
+    if !queries.is_empty() {
+        let query = params::query_without(request.query(), &queries);
+        let mut target = request.path().unwrap_or_default().to_vec();
+        if !query.is_empty() {
+            target.push(b'?');
+            target.extend(query);
+        }
+        edits.push(HeaderEdit::Set(":path".into(), target.into()));
+    }
+    if !cookies.is_empty() {
+        let rest = params::cookies_without(&request.headers, &cookies);
+        edits.push(match rest.is_empty() {
+            true => HeaderEdit::Remove("cookie".into()),
+            false => HeaderEdit::Set("cookie".into(), rest.into()),
+        });
+    }
+    edits
 }
 
 /// What follows the scheme, if `value` has it: one or more spaces, then the credentials. `Bearer` alone is a
@@ -202,6 +209,8 @@ mod tests {
         assert_eq!(find(&query, &[(":path", "/a?t=abc")]), token("abc"));
         assert_eq!(find(&query, &[(":path", "/a?t=a&%74=b")]), Found::Several);
         assert_eq!(find(&query, &[(":path", "/a")]), Found::Nothing);
+        assert_eq!(find(&query, &[(":path", "/a?x=1;t=abc")]), Found::Several);
+        assert_eq!(find(&query, &[(":path", "/a?x=1;u=abc")]), Found::Nothing);
         let cookie = Location::Cookie("sid".into());
         assert_eq!(find(&cookie, &[("cookie", "a=1; sid=abc")]), token("abc"));
         assert_eq!(find(&cookie, &[("cookie", "sid=a"), ("cookie", "sid=b")]), Found::Several);
@@ -209,9 +218,10 @@ mod tests {
 
     #[test]
     fn a_removed_token_leaves_nothing_behind() {
-        let removal = |location: &Location, headers: &[(&str, &str)]| {
-            location.removal(&headers.iter().copied().collect())
+        let all = |places: &[&Location], headers: &[(&str, &str)]| {
+            removals(places, &headers.iter().copied().collect())
         };
+        let removal = |location: &Location, headers: &[(&str, &str)]| all(&[location], headers).remove(0);
         let set = |name: &str, value: &str| HeaderEdit::Set(name.into(), value.as_bytes().into());
         assert_eq!(removal(&bearer(), &[]), HeaderEdit::Remove("authorization".into()));
         let query = Location::Query("t".into());
@@ -223,5 +233,11 @@ mod tests {
             set("cookie", "a=1; b=2")
         );
         assert_eq!(removal(&cookie, &[("cookie", "sid=abc")]), HeaderEdit::Remove("cookie".into()));
+        let (other_query, other_cookie) = (Location::Query("u".into()), Location::Cookie("two".into()));
+        assert_eq!(all(&[&query, &other_query], &[(":path", "/a?t=1&x=1&u=2")]), [set(":path", "/a?x=1")]);
+        assert_eq!(
+            all(&[&cookie, &other_cookie], &[("cookie", "sid=1; z=1; two=2")]),
+            [set("cookie", "z=1")]
+        );
     }
 }

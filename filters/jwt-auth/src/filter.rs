@@ -25,7 +25,7 @@ use crate::challenge::challenges;
 use crate::claims::Cause;
 use crate::config::{Preflights, RawConfig, Unmatched};
 use crate::counters::Counters;
-use crate::credentials::Found;
+use crate::credentials::{Found, removals};
 use crate::identity::{self, Identity, Unfit};
 use crate::policy::{Policy, Require, Rule};
 use crate::requirement::{Granted, Lack, Requirement};
@@ -214,7 +214,7 @@ impl JwtAuth {
         let known = self
             .cache
             .get(&token)
-            .filter(|known| providers.contains(&known.provider) && takes(&known.provider, place));
+            .filter(|known| speaks_for(asked.policy, providers, known, |p| takes(p, place)));
         if let Some(identity) = known.map(Rc::clone) {
             return match identity.window.check(asked.now.wall()) {
                 Ok(()) => Ok(Some(Shown { identity, place, remembered: true })),
@@ -273,7 +273,7 @@ impl JwtAuth {
                 edits.facts.push((PropertyKey::clone(&policy.explain_key), text.into_bytes().into()));
             }
         }
-        shown.iter().for_each(|shown| hand_on(policy, shown, request, &mut edits));
+        hand_on(policy, shown, request, &mut edits);
         edits.verdict = Some(verdict);
         edits
     }
@@ -335,6 +335,19 @@ fn find_rule(policy: &Policy, request: &Request) -> Result<Option<usize>, Reason
     Ok(matches.first(Subject { authority, method, path, headers }))
 }
 
+/// Whether a remembered identity is the one that a check by these providers would give: no provider in front of its own could own
+/// the token. Else it would depend on what was asked earlier whose the token is.
+fn speaks_for(
+    policy: &Policy,
+    providers: &[usize],
+    known: &Identity,
+    takes: impl Fn(&usize) -> bool,
+) -> bool {
+    let owns = |p: &usize| policy.providers.get(*p).is_some_and(|p| p.issuers.own(&known.claims));
+    let mut able = providers.iter().filter(|p| takes(p)).skip_while(|p| **p != known.provider && !owns(p));
+    able.next() == Some(&known.provider)
+}
+
 /// Whether the token grants what the rule asks of it.
 fn grants(policy: &Policy, requirement: &Requirement, shown: Shown) -> Result<Shown, Rejection> {
     let identity = &shown.identity;
@@ -379,11 +392,15 @@ fn explained(
     Some(explain::text(&policy.plugin.name, verdict, source, now.elapsed_micros(JwtAuth::CLOCK)))
 }
 
-/// The headers of an identity, and its token's removal.
-fn hand_on(policy: &Policy, Shown { identity, place, .. }: &Shown, request: &Request, edits: &mut Edits) {
-    edits.headers.extend_from_slice(&identity.headers);
-    let forwarded = policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
-    if !forwarded && let Some(location) = policy.locations.get(*place) {
-        edits.headers.push(location.removal(request));
+/// The headers of the identities, and their tokens' removal.
+fn hand_on(policy: &Policy, shown: &[Shown], request: &Request, edits: &mut Edits) {
+    let mut places = Vec::new();
+    for Shown { identity, place, .. } in shown {
+        edits.headers.extend_from_slice(&identity.headers);
+        let forwarded = policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
+        if !forwarded {
+            places.extend(policy.locations.get(*place));
+        }
     }
+    edits.headers.extend(removals(&places, request));
 }

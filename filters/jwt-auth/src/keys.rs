@@ -90,7 +90,7 @@ impl Unusable {
             Unusable::OtherUse => "not for verifying signatures; leave it out",
             Unusable::Mismatched => "alg does not fit the key's type; leave alg out, or correct it",
             Unusable::Weak => {
-                "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, HMAC as many bytes as its hash"
+                "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, EC a point of its curve in full length, HMAC as many bytes as its hash"
             }
             Unusable::Private => "contains its private part; remove it, and change the key",
             Unusable::Duplicate => "another key has the same kid; give each key its own",

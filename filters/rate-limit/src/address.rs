@@ -24,14 +24,17 @@ impl Network {
         let (ip, length) = text.split_once('/').map_or((text, None), |(ip, length)| (ip, Some(length)));
         let ip: IpAddr = ip.parse().map_err(|_| bad())?;
         let longest: u8 = if ip.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(longest), |l| l.parse().map_err(|_| bad()))?;
+        let length: u8 = length.map_or(Ok(longest), |l| l.parse().map_err(|_| bad()))?;
+        if length > longest {
+            return Err(format!("/{length} is longer than the address, which has {longest} bits"));
+        }
         // An IPv4-mapped network is a network of IPv4 addresses, which is what requests come from after folding.
         let (first, length) = match ip.to_canonical() {
             folded if folded != ip && length >= 96 => (folded, length.saturating_sub(96)),
             _ => (ip, length),
         };
         let network = Network { first, length };
-        if length > longest || !network.starts_at(first) {
+        if !network.starts_at(first) {
             return Err(format!("{text} has bits behind its prefix"));
         }
         Ok(network)

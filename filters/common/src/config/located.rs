@@ -74,6 +74,9 @@ impl de::Error for Problem {
         match found {
             // What stands where it should not may be a secret.
             Unexpected::Str(_) => Self::custom(format_args!("text does not fit; write {wanted}")),
+            // The words of YAML's users, not serde's.
+            Unexpected::Seq => Self::custom(format_args!("a list does not fit; write {wanted}")),
+            Unexpected::Map => Self::custom(format_args!("an object does not fit; write {wanted}")),
             found => Self::custom(format_args!("{found} does not fit; write {wanted}")),
         }
     }
@@ -131,7 +134,7 @@ impl<'de> Deserializer<'de> for Located<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.0 {
             Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0 }),
-            other => Err(mismatch(other, &visitor)),
+            other => Err(de::Error::invalid_type(unexpected(other), &"a list")),
         }
     }
 
@@ -145,10 +148,13 @@ impl<'de> Deserializer<'de> for Located<'_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Problem> {
-        self.deserialize_map(visitor)
+        match self.0 {
+            Value::Object(members) => visitor.visit_map(Members { members: members.iter(), value: None }),
+            other => Err(no_object(other, fields, &visitor)),
+        }
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
@@ -212,6 +218,17 @@ impl<'de> Deserializer<'de> for Located<'_> {
 #[inline(never)]
 fn mismatch(found: &Value, wanted: &dyn Expected) -> Problem {
     de::Error::invalid_type(unexpected(found), wanted)
+}
+
+/// serde's own word for an object is the name of a type of ours, which tells nobody anything.
+#[cold]
+#[inline(never)]
+fn no_object(found: &Value, fields: &[&str], wanted: &dyn Expected) -> Problem {
+    if wanted.to_string().starts_with("struct ") {
+        let fields = format!("an object with {}", fields.join(", "));
+        return de::Error::invalid_type(unexpected(found), &fields.as_str());
+    }
+    mismatch(found, wanted)
 }
 
 fn unexpected(value: &Value) -> Unexpected<'_> {

@@ -113,6 +113,12 @@ pub(super) fn provider(
         None => Template::parse("{claim.sub}").map_err(|problem| error(at("subject"), problem))?,
     };
     from_token_only(&at("subject"), &subject)?;
+    if profile == Profile::Spiffe && subject.sources().any(|s| *s == Source::Issuer) {
+        return Err(error(
+            at("subject"),
+            "the issuer of a JWT-SVID is not checked; use claim.sub, which names the trust domain",
+        ));
+    }
     if subject.runs_together() {
         return Err(error(
             at("subject"),
@@ -406,7 +412,9 @@ pub(super) fn headers_free(providers: &[Provider], locations: &[Location]) -> Re
 /// The first pair that could.
 pub(super) fn told_apart(providers: &[Provider]) -> Result<(), ConfigError> {
     let same = providers.windows(2).all(|pair| matches!(pair, [a, b] if a.subject == b.subject));
-    let by_issuer = |p: &Provider| p.subject.sources().any(|s| *s == Source::Issuer);
+    // A JWT-SVID's issuer is not checked, so it tells nobody apart.
+    let checked = |p: &Provider| !matches!(p.issuers, Issuers::TrustDomain(_));
+    let by_issuer = |p: &Provider| checked(p) && p.subject.sources().any(|s| *s == Source::Issuer);
     if same && providers.iter().all(by_issuer) {
         return Ok(());
     }
