@@ -76,7 +76,10 @@ mod tests {
                 r#"{"inner":{"a":[{}]}}"#,
                 "f: inner.a[0].wait: missing; it is required, the README's table says what it takes",
             ),
-            (r#"{"inner":{"a":[7]}}"#, "f: inner.a[0]: integer `7` does not fit; write an object with wait, size"),
+            (
+                r#"{"inner":{"a":[7]}}"#,
+                "f: inner.a[0]: integer `7` does not fit; write an object with wait, size",
+            ),
             (
                 r#"{"inner":{"a":[{"wait":"1s","who":1}]}}"#,
                 "f: inner.a[0].who: no such field; the fields here are wait, size",
