@@ -233,6 +233,42 @@ pub fn stats_config() -> Value {
     json!({"stats_tags": tags, "histogram_bucket_settings": histograms.map(|f| setting(f.name)).collect::<Vec<_>>()})
 }
 
+/// The one listener of a bootstrap, in a file that Envoy watches, so that another can take its place while it runs.
+pub struct WatchedListener {
+    folder: tempfile::TempDir,
+}
+
+impl WatchedListener {
+    /// Puts the listener of `bootstrap` into a file, and gives the bootstrap that watches it.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    #[must_use]
+    pub fn new(mut bootstrap: Value) -> (WatchedListener, Value) {
+        let watched = WatchedListener { folder: tempfile::tempdir().expect("a folder") };
+        watched.put(&bootstrap);
+        let file = watched.folder.path().join("listeners.json");
+        bootstrap["static_resources"]["listeners"] = json!([]);
+        bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+        bootstrap["dynamic_resources"] =
+            json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
+        (watched, bootstrap)
+    }
+
+    /// Replaces it with the listener of `bootstrap`.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn put(&self, bootstrap: &Value) {
+        let mut listener = bootstrap["static_resources"]["listeners"][0].clone();
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        let fresh = self.folder.path().join("fresh");
+        std::fs::write(&fresh, json!({"resources": [listener]}).to_string()).expect("a file");
+        // Envoy looks when a file is moved into place.
+        std::fs::rename(&fresh, self.folder.path().join("listeners.json")).expect("a file");
+    }
+}
+
 /// Puts the fields of `more` over those of `base`, objects into objects.
 fn merge(base: &mut Value, more: Value) {
     match (base, more) {

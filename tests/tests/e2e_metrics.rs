@@ -1,6 +1,6 @@
 //! metrics in a real Envoy: what Prometheus sees.
 
-use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
+use portcullis_tests::bootstrap::{Listener, Plugin, WatchedListener, bootstrap};
 use portcullis_tests::client::ask;
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::prometheus::{self, Sample, sum};
@@ -241,27 +241,12 @@ async fn requests_in_flight_are_counted_and_taken_back() {
 #[tokio::test]
 async fn an_update_of_the_configuration_loses_no_count_and_leaves_nothing_in_flight() {
     let upstream = Upstream::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("listeners.json");
     let with = |config: &Value| {
         let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "60s"}}]);
         bootstrap(upstream.address(), &[Listener::new("l").routes(routes).plugin(&metrics(config.clone()))])
     };
-    let put = |config: &Value| {
-        let mut listener = with(config)["static_resources"]["listeners"][0].clone();
-        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
-        let fresh = folder.path().join("fresh");
-        std::fs::write(&fresh, json!({"resources": [listener]}).to_string()).unwrap();
-        // Envoy looks when a file is moved into place.
-        std::fs::rename(&fresh, &file).unwrap();
-    };
     let first = json!({});
-    put(&first);
-    let mut config = with(&first);
-    config["static_resources"]["listeners"] = json!([]);
-    config["node"] = json!({"id": "test", "cluster": "test"});
-    config["dynamic_resources"] =
-        json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
+    let (watched, config) = WatchedListener::new(with(&first));
     let options = Options { workers: 4, ..Options::default() };
     let envoy = Envoy::start_with(&config, &options).await;
     let offer = async |times: usize| {
@@ -289,7 +274,7 @@ async fn an_update_of_the_configuration_loses_no_count_and_leaves_nothing_in_fli
             .iter()
             .enumerate()
     {
-        put(config);
+        watched.put(&with(config));
         let ((), ()) = tokio::join!(
             offer(50),
             envoy.wait_until("the listener is updated", async || {

@@ -1,6 +1,6 @@
 //! rate-limit in a real Envoy.
 
-use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
+use portcullis_tests::bootstrap::{Listener, Plugin, WatchedListener, bootstrap};
 use portcullis_tests::client::{Connection, ask};
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::upstream::Upstream;
@@ -123,8 +123,6 @@ async fn ten_thousand_keys_have_each_their_own_burst_however_many_workers_there_
 #[tokio::test]
 async fn an_update_of_the_configuration_in_mid_run_forgets_nothing() {
     let upstream = Upstream::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("listeners.json");
     // The second configuration has another limit and other numbers for the first one's refusals; the count goes on.
     let first = json!({"limits": [{"name": "l", "key": ["everyone"], "rate": "6/hour", "burst": 100}]});
     let mut second = first.clone();
@@ -136,20 +134,7 @@ async fn an_update_of_the_configuration_in_mid_run_forgets_nothing() {
         let plugin = Plugin::new("rate-limit", config.clone());
         bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)])
     };
-    let put = |config: &serde_json::Value| {
-        let mut listener = with(config)["static_resources"]["listeners"][0].clone();
-        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
-        let fresh = folder.path().join("fresh");
-        std::fs::write(&fresh, json!({"resources": [listener]}).to_string()).unwrap();
-        // Envoy looks when a file is moved into place.
-        std::fs::rename(&fresh, &file).unwrap();
-    };
-    put(&first);
-    let mut config = with(&first);
-    config["static_resources"]["listeners"] = json!([]);
-    config["node"] = json!({"id": "test", "cluster": "test"});
-    config["dynamic_resources"] =
-        json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
+    let (watched, config) = WatchedListener::new(with(&first));
     let options = Options { workers: 4, ..Options::default() };
     let envoy = Envoy::start_with(&config, &options).await;
     let offer = async |times: usize| {
@@ -169,7 +154,7 @@ async fn an_update_of_the_configuration_in_mid_run_forgets_nothing() {
     };
     offer(8).await;
     assert_eq!(upstream.seen(), 64);
-    put(&second);
+    watched.put(&with(&second));
     let ((), ()) = tokio::join!(
         offer(8),
         envoy.wait_until("the listener is updated", async || {

@@ -6,7 +6,7 @@ use portcullis_common::answer::Refusal;
 use portcullis_common::cache::{Cache, KeyPart};
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
-use portcullis_common::edits::{Edits, HeaderEdit};
+use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, Step};
@@ -25,7 +25,7 @@ use crate::challenge::challenges;
 use crate::claims::Cause;
 use crate::config::{Preflights, RawConfig, Unmatched};
 use crate::counters::Counters;
-use crate::credentials::{Found, Location, removals};
+use crate::credentials::{Found, removals};
 use crate::identity::{self, Identity, Unfit};
 use crate::policy::{Policy, Require, Rule};
 use crate::requirement::{Granted, Lack, Requirement};
@@ -331,8 +331,7 @@ fn find_rule(policy: &Policy, request: &Request) -> Result<Option<usize>, Reason
     let path = request.path().map(|path| NormalPath::new(path, policy.encoded_slash));
     let path = path.transpose().map_err(|_| Reason::AmbiguousPath)?;
     let path = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
-    let (authority, method, headers) = (request.authority(), request.method(), &request.headers);
-    Ok(matches.first(Subject { authority, method, path, headers }))
+    Ok(matches.first(Subject::of(request, path)))
 }
 
 /// Whether a remembered identity is the one that a check by these providers would give: no provider in front of its own could own
@@ -396,18 +395,11 @@ fn explained(
 fn hand_on(policy: &Policy, shown: &[Shown], request: &Request, edits: &mut Edits) {
     let mut places = Vec::new();
     for Shown { identity, place, .. } in shown {
-        edits.headers.reserve_exact(identity.headers.len().saturating_add(1));
         edits.headers.extend_from_slice(&identity.headers);
         let forwarded = policy.providers.get(identity.provider).is_some_and(|p| p.forward_token);
-        match policy.locations.get(*place).filter(|_| !forwarded) {
-            None => {}
-            Some(Location::Scheme { name, .. } | Location::Header { name, .. }) => {
-                edits.headers.push(HeaderEdit::Remove(Rc::clone(&name.0)));
-            }
-            Some(place) => places.push(place),
+        if !forwarded {
+            places.extend(policy.locations.get(*place));
         }
     }
-    if !places.is_empty() {
-        edits.headers.extend(removals(&places, request));
-    }
+    edits.headers.extend(removals(&places, request));
 }

@@ -129,12 +129,6 @@ impl Filter for RateLimit {
             Some(None) => PathPart::Unreadable,
             Some(Some(path)) => PathPart::Known(path),
         };
-        let subject = Subject {
-            authority: request.authority(),
-            method: request.method(),
-            path: part,
-            headers: &request.headers,
-        };
         let times = self.times(now, host);
         let mut passage = Passage {
             request,
@@ -149,7 +143,7 @@ impl Filter for RateLimit {
             admitted: Vec::new(),
             again: redirect::was_charged(request, &self.policy.plugin.verdict, host),
         };
-        let matching = self.policy.matches.all(subject);
+        let matching = self.policy.matches.all(Subject::of(request, part));
         let refused = self.pass(&matching, &mut passage);
         self.load.sample(&self.table, times.mono, host, &mut self.counters);
         match refused {

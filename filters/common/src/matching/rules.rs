@@ -9,6 +9,7 @@ use super::pattern::Pattern;
 use super::tree::{Fnv, Tree, Visit};
 use crate::config::HeaderName;
 use crate::headers::Headers;
+use crate::request::Request;
 
 /// The matches of a list of rules; a rule is known by its position.
 #[derive(Debug, Default)]
@@ -48,6 +49,14 @@ pub struct Subject<'a> {
     pub path: PathPart<'a>,
     /// The headers.
     pub headers: &'a Headers,
+}
+
+impl<'a> Subject<'a> {
+    /// A request, whose path is put in the form that the filter matches.
+    #[must_use]
+    pub fn of(request: &'a Request, path: PathPart<'a>) -> Subject<'a> {
+        Subject { authority: request.authority(), method: request.method(), path, headers: &request.headers }
+    }
 }
 
 /// The path that rules are asked about.
