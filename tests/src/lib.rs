@@ -8,6 +8,7 @@
 //! | [`examples`] | the YAML files of `envoy/`, with other ports |
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
+//! | [`compose`] | what docker-compose mounts: copies of `envoy/` with the addresses of containers |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`hostile`] | input that nobody sends by mistake |
@@ -20,6 +21,7 @@
 
 pub mod bootstrap;
 pub mod client;
+pub mod compose;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
