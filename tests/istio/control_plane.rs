@@ -108,6 +108,11 @@ impl ControlPlane {
         self.xds
     }
 
+    /// A folder that lives as long as this.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// One of istiod's own pages.
     pub(crate) async fn debug(&self, path: &str) -> Response {
         client::get((Ipv4Addr::LOCALHOST, self.debug).into(), path).await.expect("istiod answers")
@@ -148,7 +153,7 @@ impl ControlPlane {
     pub(crate) async fn clean(&self) {
         let kinds = [
             "wasmplugins,trafficextensions,gateways.networking.istio.io,virtualservices,sidecars,serviceentries",
-            "destinationrules,gateways.gateway.networking.k8s.io,pods,endpointslices",
+            "destinationrules,peerauthentications,gateways.gateway.networking.k8s.io,pods,endpointslices",
         ]
         .join(",");
         self.must(&["delete", &kinds, "--all", "--all-namespaces", "--force", "--grace-period=0"], None)

@@ -5,9 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use portcullis_tests::bootstrap;
 use portcullis_tests::client::{self, Ask, Response, ask};
 use portcullis_tests::envoy::{Envoy, Options};
+use portcullis_tests::paths;
+use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, port};
+use crate::process::Process;
 
 /// What istiod takes a proxy for.
 #[derive(Clone, Copy)]
@@ -92,28 +95,7 @@ impl Proxy {
         port: u16,
         environment: &[(&str, &str)],
     ) -> Proxy {
-        plane.apply(&role.objects(port)).await;
-        let status = json!({"status": {
-            "phase": "Running", "podIP": role.address, "podIPs": [{"ip": role.address}],
-            "conditions": [{"type": "Ready", "status": "True"}]
-        }});
-        let (pod, patch) = (role.pod(), status.to_string());
-        plane
-            .must(
-                &[
-                    "patch",
-                    "pod",
-                    &pod,
-                    "-n",
-                    role.namespace,
-                    "--subresource=status",
-                    "--type=merge",
-                    "-p",
-                    &patch,
-                ],
-                None,
-            )
-            .await;
+        add_pod(plane, role, port).await;
         let options = Options {
             workers: 2,
             environment: environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
@@ -186,6 +168,62 @@ impl Proxy {
     async fn admin(&self, path: &str) -> Response {
         client::get(self.envoy.admin(), path).await.expect("the admin interface answers")
     }
+}
+
+/// Has the API know the proxy's pod, running, and a service in front of `port` of it.
+async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
+    plane.apply(&role.objects(port)).await;
+    let status = json!({"status": {
+        "phase": "Running", "podIP": role.address, "podIPs": [{"ip": role.address}],
+        "conditions": [{"type": "Ready", "status": "True"}]
+    }});
+    let (pod, patch) = (role.pod(), status.to_string());
+    plane
+        .must(
+            &[
+                "patch",
+                "pod",
+                &pod,
+                "-n",
+                role.namespace,
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                &patch,
+            ],
+            None,
+        )
+        .await;
+}
+
+/// Connects a proxy that need not accept what istiod gives it; it ends when this is dropped.
+pub(crate) async fn connect(plane: &ControlPlane, role: Role) -> Process {
+    add_pod(plane, role, port()).await;
+    let file = plane.folder().join("bootstrap.json");
+    std::fs::write(&file, bootstrap_of(role, plane.xds()).to_string()).expect("a file");
+    let arguments = ["-c", &file.to_string_lossy(), "--use-dynamic-base-id", "--concurrency", "1"];
+    Process::start("envoy", paths::peer("envoy"), plane.folder(), &arguments.map(str::to_owned), &[])
+}
+
+/// A proxy with a listener of its own, in front of `upstream`, whose one filter comes from istiod.
+pub(crate) async fn with_extension(
+    plane: &ControlPlane,
+    role: Role,
+    filter: &str,
+    upstream: &Upstream,
+) -> Envoy {
+    let discovered = json!({"name": filter, "config_discovery": {
+        "config_source": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+        "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"]
+    }});
+    let listener = bootstrap::Listener::new("own").filter(discovered);
+    let mut config = bootstrap::bootstrap(upstream.address(), &[listener]);
+    let theirs = bootstrap_of(role, plane.xds());
+    config["node"] = theirs["node"].clone();
+    config["dynamic_resources"] = json!({"ads_config": theirs["dynamic_resources"]["ads_config"]});
+    let clusters = config["static_resources"]["clusters"].as_array_mut().expect("clusters");
+    clusters.push(theirs["static_resources"]["clusters"][0].clone());
+    Envoy::start(&config).await
 }
 
 /// The names of a listener's HTTP filters, in order.

@@ -1,10 +1,13 @@
 use std::rc::Rc;
 
+use portcullis_tests::client::ask;
+use portcullis_tests::demo;
+use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
 use crate::manifests;
-use crate::proxy::{Proxy, WAYPOINT, filters_of};
+use crate::proxy::{WAYPOINT, connect, filters_of, with_extension};
 
 /// The stock Envoy refuses a waypoint's listener, which has an extension of Istio's own build. What istiod generates is looked at in its own dump.
 pub(crate) async fn has_the_plugin_in_its_listener(plane: Rc<ControlPlane>) {
@@ -17,17 +20,30 @@ pub(crate) async fn has_the_plugin_in_its_listener(plane: Rc<ControlPlane>) {
         "spec": {"ports": [{"name": "http", "port": 8080}]}
     }));
     plane.apply(&objects).await;
-    let proxy = Proxy::start(&plane, WAYPOINT, Proxy::port(), &[]).await;
+    let connected = connect(&plane, WAYPOINT).await;
     let generated = async || {
-        let dump = plane.debug(&format!("/debug/config_dump?proxyID={}", WAYPOINT.node())).await;
+        let dump = plane.debug(&format!("/debug/config_dump?proxyID={}-pod.orders", WAYPOINT.kind)).await;
         serde_json::from_slice::<Value>(&dump.body).unwrap_or_default()
     };
     plane
-        .until("istiod generates the plugin", async || {
+        .until("istiod generates a listener with the plugin", async || {
             generated().await.to_string().contains("waypoint-jwt-auth")
         })
         .await;
     println!("{}", generated().await);
-    let _ = (filters_of(&Value::Null), proxy.stat("x").await);
+    let chain = filters_of(&generated().await);
+    println!("{chain:?}");
+    println!("{}", connected.log());
+    let plugin = chain.iter().find(|name| name.contains("orders.waypoint-jwt-auth")).expect("the plugin");
+
+    // The plugin that istiod gives a waypoint, in a listener that this Envoy can have.
+    let upstream = Upstream::start().await;
+    let envoy = with_extension(&plane, WAYPOINT, plugin, &upstream).await;
+    let get = |path: &str| ask(envoy.address(), "GET", path);
+    assert_eq!(get("/health").send().await.status, 200);
+    let refused = get("/orders/1").send().await;
+    assert_eq!((refused.status, refused.reason().as_str()), (401, "token_missing"));
+    let ann = get("/orders/1").bearer(&demo::token("ann", 600)).send().await;
+    assert_eq!(ann.json()["headers"]["x-user"], json!(["ann"]));
     println!("SKIPPED waypoint-traffic: the stock Envoy lacks an extension that a waypoint's listener has");
 }
