@@ -46,12 +46,10 @@ fuzz-keep: toolchain # puts what fuzzing found out about the code into the corpu
 generate: toolchain ## writes what is made from the code: schemas, the examples' statistics block
 	@$(TOOLS) generate
 
-compose-up: build demo-program ## the chain in containers, with Prometheus and Grafana; PORT=, ADMIN_PORT=, PROMETHEUS_PORT=, GRAFANA_PORT= choose others
-	@$(TOOLS) demo compose
+compose-up: compose-files ## the chain in containers, with Prometheus and Grafana; PORT=, ADMIN_PORT=, PROMETHEUS_PORT=, GRAFANA_PORT= choose others
 	@tests/compose/up
 
-compose-test: build demo-program ## starts the containers on free ports, asks what runs there, and takes them down
-	@$(TOOLS) demo compose
+compose-test: compose-files ## starts the containers on free ports, asks what runs there, and takes them down
 	@tests/compose/verify
 
 compose-down: ## takes down what compose-up started
@@ -71,8 +69,8 @@ clean-cache: ## removes what was fetched for the tests (PORTCULLIS_CACHE)
 
 # What the other verbs need and nobody calls.
 
-demo-program: toolchain
-	@$(CARGO) build --quiet --locked --package portcullis-tests --bin demo
+compose-files: build
+	@$(TOOLS) demo compose
 
 toolchain:
 	@filters/toolchain
@@ -80,4 +78,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate compose-up compose-test compose-down compose-images peers-system clean clean-cache demo-program toolchain test-modules
+.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

@@ -26,6 +26,7 @@ pub(crate) struct ControlPlane {
     tools: Tools,
     xds: u16,
     debug: u16,
+    monitoring: u16,
 }
 
 /// The programs that only this ring needs.
@@ -53,7 +54,7 @@ impl ControlPlane {
         let (etcd, peer, api, xds, debug, monitoring) = (port(), port(), port(), port(), port(), port());
         write_secrets(folder.path(), api);
         let tools = Tools { kubectl: paths::peer("kubectl"), istioctl: paths::peer("istioctl") };
-        let plane = ControlPlane { processes: RefCell::default(), folder, tools, xds, debug };
+        let plane = ControlPlane { processes: RefCell::default(), folder, tools, xds, debug, monitoring };
         plane.run("etcd", Path::new("etcd"), &etcd_arguments(etcd, peer), &[]);
         plane.until("etcd serves", async || client_is_up(etcd, "/health", "true").await).await;
         plane.run("kube-apiserver", &paths::peer("kube-apiserver"), &api_arguments(etcd, api), &[]);
@@ -118,9 +119,13 @@ impl ControlPlane {
         client::get((Ipv4Addr::LOCALHOST, self.debug).into(), path).await.expect("istiod answers")
     }
 
-    /// What istiod has written so far.
-    pub(crate) fn istiod_log(&self) -> String {
-        self.processes.borrow().first().map(Process::log).unwrap_or_default()
+    /// istiod's counters about proxies.
+    pub(crate) async fn metrics(&self) -> String {
+        let text = client::get((Ipv4Addr::LOCALHOST, self.monitoring).into(), "/metrics")
+            .await
+            .expect("istiod answers")
+            .text();
+        text.lines().filter(|l| l.starts_with("pilot_")).map(|l| format!("{l}\n")).collect()
     }
 
     /// The last words of every process.
@@ -242,6 +247,7 @@ fn write_secrets(folder: &Path, api: u16) {
         "enableAutoMtls": false,
         "enablePrometheusMerge": false,
         "enableTracing": false,
+        "accessLogFile": "/dev/stdout",
         "defaultProviders": {"metrics": []},
         "defaultConfig": {"discoveryAddress": "127.0.0.1:15010"}
     });
@@ -278,6 +284,8 @@ fn api_arguments(etcd: u16, api: u16) -> Vec<String> {
         // No controller makes the accounts that pods would run as.
         "--disable-admission-plugins=ServiceAccount",
         "--endpoint-reconciler-type=none",
+        // Debian's etcd is too old for it, and the log would be full of that.
+        "--feature-gates=SizeBasedListCostEstimate=false",
     ]
     .map(str::to_owned)
     .to_vec()

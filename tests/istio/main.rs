@@ -44,6 +44,7 @@ const CASES: &[Case] = &[
     }),
     ("waypoint_has_the_plugin_in_its_listener", |p| Box::pin(waypoint::has_the_plugin_in_its_listener(p))),
     ("update_loses_no_request", |p| Box::pin(update::loses_no_request(p))),
+    ("update_keeps_the_counts", |p| Box::pin(update::keeps_the_counts(p))),
     ("update_that_is_bad_keeps_the_last_good_one", |p| {
         Box::pin(update::that_is_bad_keeps_the_last_good_one(p))
     }),

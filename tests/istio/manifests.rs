@@ -1,9 +1,8 @@
-//! The files of `envoy/istio/`, with the modules of this build and the ports of this run.
+//! The files of `envoy/istio/`, with the modules of this build.
 
 use std::path::PathBuf;
 
-use portcullis_tests::paths;
-use serde::Deserialize;
+use portcullis_tests::{examples, paths};
 use serde_json::Value;
 
 /// The path of a file.
@@ -13,10 +12,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 /// The objects of a file, whose plugins load the modules in `dist`; nothing else is changed.
 pub(crate) fn read(name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    let mut objects: Vec<Value> =
-        documents.map(|d| Value::deserialize(d).unwrap_or_else(|e| panic!("{name}: {e}"))).collect();
+    let mut objects = examples::objects(name);
     objects.iter_mut().for_each(with_built_modules);
     objects
 }
@@ -29,9 +25,8 @@ pub(crate) fn all(names: &[&str]) -> Vec<Value> {
 fn with_built_modules(object: &mut Value) {
     for at in ["/spec/url", "/spec/wasm/url"] {
         let Some(url) = object.pointer_mut(at) else { continue };
-        let image = url.as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        let module = image.split(':').next().unwrap_or_default();
-        *url = format!("file://{}", paths::module(module).display()).into();
+        let module = examples::module_of(url);
+        *url = format!("file://{}", paths::module(&module).display()).into();
     }
 }
 

@@ -50,11 +50,6 @@ impl Process {
         let last = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default();
         format!("--- {}\n{}\n", self.name, last.join("\n"))
     }
-
-    /// All that it has written.
-    pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
-    }
 }
 
 impl Drop for Process {

@@ -153,13 +153,13 @@ impl Proxy {
         for listener in dump["dynamic_listeners"].as_array().into_iter().flatten() {
             let listener = &listener["active_state"]["listener"];
             if listener.pointer("/address/socket_address/port_value") == Some(&json!(self.port)) {
-                return filters_of(listener);
+                return filters_of(listener, "http_filters");
             }
         }
         Vec::new()
     }
 
-    /// A counter or gauge by its plain name; 0 if there is none.
+    /// The sum of the counters and gauges whose plain names match; 0 if there are none.
     pub(crate) async fn stat(&self, name: &str) -> u64 {
         let text = self.admin(&format!("/stats?filter=^{name}$")).await.text();
         text.lines().filter_map(|l| l.rsplit_once(": ")?.1.parse::<u64>().ok()).sum()
@@ -200,8 +200,11 @@ async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
 pub(crate) async fn connect(plane: &ControlPlane, role: Role) -> Process {
     add_pod(plane, role, port()).await;
     let file = plane.folder().join("bootstrap.json");
-    std::fs::write(&file, bootstrap_of(role, plane.xds()).to_string()).expect("a file");
-    let arguments = ["-c", &file.to_string_lossy(), "--use-dynamic-base-id", "--concurrency", "1"];
+    let mut config = bootstrap_of(role, plane.xds());
+    // It would wait for the certificates of its clusters, which nobody gives it, before it asked for listeners.
+    config["dynamic_resources"]["cds_config"] = Value::Null;
+    std::fs::write(&file, config.to_string()).expect("a file");
+    let arguments = ["-c", &file.to_string_lossy(), "--use-dynamic-base-id", "--log-level", "warning"];
     Process::start("envoy", paths::peer("envoy"), plane.folder(), &arguments.map(str::to_owned), &[])
 }
 
@@ -226,8 +229,8 @@ pub(crate) async fn with_extension(
     Envoy::start(&config).await
 }
 
-/// The names of a listener's HTTP filters, in order.
-pub(crate) fn filters_of(listener: &Value) -> Vec<String> {
+/// The names of a listener's HTTP filters, in order; the field's spelling is Envoy's or istiod's.
+pub(crate) fn filters_of(listener: &Value, field: &str) -> Vec<String> {
     fn find<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
         match value {
             Value::Object(map) => map.get(name).or_else(|| map.values().find_map(|v| find(v, name))),
@@ -235,7 +238,7 @@ pub(crate) fn filters_of(listener: &Value) -> Vec<String> {
             _ => None,
         }
     }
-    let filters = find(listener, "http_filters").and_then(Value::as_array).cloned().unwrap_or_default();
+    let filters = find(listener, field).and_then(Value::as_array).cloned().unwrap_or_default();
     filters.iter().filter_map(|f| f["name"].as_str().map(str::to_owned)).collect()
 }
 

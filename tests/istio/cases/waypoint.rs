@@ -30,11 +30,14 @@ pub(crate) async fn has_the_plugin_in_its_listener(plane: Rc<ControlPlane>) {
             generated().await.to_string().contains("waypoint-jwt-auth")
         })
         .await;
-    println!("{}", generated().await);
-    let chain = filters_of(&generated().await);
-    println!("{chain:?}");
-    println!("{}", connected.log());
-    let plugin = chain.iter().find(|name| name.contains("orders.waypoint-jwt-auth")).expect("the plugin");
+    let dump = generated().await;
+    let chain = |listener: &str| chain_of(&dump, listener);
+    // Traffic ends its tunnel in one listener and is looked at in another.
+    assert!(chain("connect_terminate").iter().all(|name| !name.contains("jwt-auth")));
+    let inner = chain("main_internal");
+    let plugin = inner.iter().find(|name| name.contains("/orders.waypoint-jwt-auth")).expect("the plugin");
+    assert_eq!(inner.last().map(String::as_str), Some("envoy.filters.http.router"), "{inner:?}");
+    drop(connected);
 
     // The plugin that istiod gives a waypoint, in a listener that this Envoy can have.
     let upstream = Upstream::start().await;
@@ -46,4 +49,12 @@ pub(crate) async fn has_the_plugin_in_its_listener(plane: Rc<ControlPlane>) {
     let ann = get("/orders/1").bearer(&demo::token("ann", 600)).send().await;
     assert_eq!(ann.json()["headers"]["x-user"], json!(["ann"]));
     println!("SKIPPED waypoint-traffic: the stock Envoy lacks an extension that a waypoint's listener has");
+}
+
+/// The names of the HTTP filters of a listener in istiod's dump, in order; those of all its filter chains, if they have any.
+fn chain_of(dump: &Value, name: &str) -> Vec<String> {
+    let listeners = dump["configs"].as_array().into_iter().flatten();
+    let listeners = listeners.flat_map(|c| c["dynamicListeners"].as_array().into_iter().flatten());
+    let listener = listeners.filter(|l| l["name"] == name).map(|l| &l["activeState"]["listener"]).next();
+    filters_of(listener.unwrap_or_else(|| panic!("no listener {name} in {dump}")), "httpFilters")
 }
