@@ -75,7 +75,7 @@ pub(crate) async fn loses_no_request(plane: Rc<ControlPlane>) {
     assert!(upstream.seen() >= u64::from(sent.get()));
 }
 
-/// Half of what an empty store would let pass is gone, and another rate does not bring it back.
+/// Three of the four requests that an empty store would let pass are gone, and another rate does not bring them back.
 pub(crate) async fn keeps_the_counts(plane: Rc<ControlPlane>) {
     let upstream = Upstream::start().await;
     let with_rate = |rate: &str| {
