@@ -128,6 +128,13 @@ impl Proxy {
             .await;
     }
 
+    /// Waits until the listener that serves has this many plugins: istiod may hear of a proxy before it hears of them.
+    pub(crate) async fn until_plugins(&self, count: usize) {
+        let ours =
+            async || self.chain().await.iter().filter(|name| name.contains("/trafficextension/")).count();
+        self.envoy.wait_until(&format!("{count} plugins"), async || ours().await == count).await;
+    }
+
     /// What Envoy has of each kind of configuration.
     pub(crate) async fn config_dump(&self) -> Value {
         self.admin("/config_dump?include_eds").await.json()

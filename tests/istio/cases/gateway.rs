@@ -18,6 +18,7 @@ async fn serve(plane: &ControlPlane, upstream: &Upstream, plugins: &[Value]) -> 
     objects.extend_from_slice(plugins);
     plane.apply(&objects).await;
     let proxy = Proxy::start(plane, GATEWAY, Proxy::port(), &[]).await;
+    proxy.until_plugins(plugins.len()).await;
     proxy.until("/health", 200).await;
     proxy
 }

@@ -28,6 +28,7 @@ pub(crate) async fn verifies_with_a_secret_of_its_environment(plane: Rc<ControlP
     }));
     plane.apply(&objects).await;
     let proxy = Proxy::start(&plane, SIDECAR, port, &[("TOKEN_SECRET", SECRET)]).await;
+    proxy.until_plugins(1).await;
     proxy.until("/health", 200).await;
 
     let plugin = proxy.plugins().await.pop().expect("a plugin");

@@ -34,6 +34,7 @@ async fn serve(plane: &ControlPlane, upstream: &Upstream, rate: &str) -> Proxy {
 pub(crate) async fn loses_no_request(plane: Rc<ControlPlane>) {
     let upstream = Upstream::start().await;
     let proxy = Rc::new(serve(&plane, &upstream, "100000/minute").await);
+    proxy.until_plugins(1).await;
     proxy.until("/health", 200).await;
     let (stop, sent, renewed) =
         (Rc::new(Cell::new(false)), Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0_u32)));
@@ -90,6 +91,7 @@ pub(crate) async fn keeps_the_counts(plane: Rc<ControlPlane>) {
     objects.extend(with_rate("4/hour"));
     plane.apply(&objects).await;
     let proxy = Proxy::start(&plane, GATEWAY, Proxy::port(), &[]).await;
+    proxy.until_plugins(1).await;
     proxy.until("/health", 200).await;
     for _ in 0..3 {
         assert_eq!(proxy.get("/orders/1").send().await.status, 200);
@@ -108,6 +110,7 @@ pub(crate) async fn keeps_the_counts(plane: Rc<ControlPlane>) {
 pub(crate) async fn that_is_bad_keeps_the_last_good_one(plane: Rc<ControlPlane>) {
     let upstream = Upstream::start().await;
     let proxy = serve(&plane, &upstream, "100000/minute").await;
+    proxy.until_plugins(1).await;
     proxy.until("/health", 200).await;
     plane.apply(&limiter("fast")).await;
     proxy.envoy.wait_for_log("limits[0].rate: not a rate").await;
@@ -154,6 +157,7 @@ pub(crate) async fn that_is_bad_from_the_start_serves_nothing(plane: Rc<ControlP
     objects.extend(limiter("fast"));
     plane.apply(&objects).await;
     let proxy = Proxy::start(&plane, GATEWAY, Proxy::port(), &[]).await;
+    proxy.until_plugins(1).await;
     proxy.envoy.wait_for_log("limits[0].rate: not a rate").await;
     // Ready, and open to nobody: there is no last good one.
     let refused = proxy.get("/orders/1").send().await;
