@@ -75,6 +75,7 @@ struct Keys {
     received: PropertyKey,
     sent: PropertyKey,
     grpc: PropertyKey,
+    content_type: PropertyKey,
     route: PropertyKey,
 }
 
@@ -100,6 +101,7 @@ impl Attributes {
             received: key(b"request\0size"),
             sent: key(b"response\0size"),
             grpc: key(b"response\0grpc_status"),
+            content_type: key(b"request\0headers\0content-type"),
             route: key(b"xds\0route_name"),
         };
         Attributes { envoy_route, facts, expressions: Cell::new(expressions), failures: Cell::new(0), keys }
@@ -126,8 +128,13 @@ impl Attributes {
             };
             if let Some(answer) = evaluate(quick).or_else(|| evaluate(careful)) {
                 *list = answer;
-                if let Some(seen) = self.of_list(list) {
+                if let Some(mut seen) = self.of_list(list) {
                     self.failures.set(0);
+                    let content_type = || host.property(&self.keys.content_type);
+                    let is_grpc = |kind: Vec<u8>| Protocol::of_content_type(&kind) == Protocol::Grpc;
+                    if may_be_grpc(&seen.method) && content_type().is_some_and(is_grpc) {
+                        seen.grpc = Some(integer(host, &self.keys.grpc));
+                    }
                     return seen;
                 }
             }
@@ -144,7 +151,7 @@ impl Attributes {
 
     /// How many items the expressions give.
     fn items(&self) -> usize {
-        10_usize.saturating_add(self.envoy_route.into()).saturating_add(self.facts.len())
+        9_usize.saturating_add(self.envoy_route.into()).saturating_add(self.facts.len())
     }
 
     fn of_list<'a>(&self, list: &'a [u8]) -> Option<Seen<'a>> {
@@ -154,7 +161,6 @@ impl Attributes {
         let mut seen = Seen {
             method: text(next()?).unwrap_or_default(),
             path: text(next()?),
-            grpc: next()?.map(|status| int64(status).filter(|s| *s != UNKNOWN)),
             code: next()?.and_then(int64).unwrap_or(0),
             details: text(next()?).unwrap_or_default(),
             flags: next()?.and_then(int64).unwrap_or(0),
@@ -177,8 +183,7 @@ impl Attributes {
         let keys = &self.keys;
         let whole = |key: &PropertyKey| integer(host, key).unwrap_or(0);
         let text = |key: &PropertyKey| Cow::Owned(host.property(key).unwrap_or_default());
-        // A gRPC call is a POST (gRPC over HTTP/2, "Requests").
-        let grpc = request.method() == b"POST" && request.protocol() == Protocol::Grpc;
+        let grpc = may_be_grpc(request.method()) && request.protocol() == Protocol::Grpc;
         Seen {
             method: Cow::Owned(request.method().to_vec()),
             path: request.path().map(|path| Cow::Owned(path.to_vec())),
@@ -198,8 +203,12 @@ impl Attributes {
 
 /// `false`, which stands for nothing.
 const NOTHING: &[u8] = &[0];
-/// A gRPC call without a status.
-const UNKNOWN: u64 = 99;
+
+/// A gRPC call is a POST (gRPC over HTTP/2, "Requests"). Nothing else pays for a look at its content type; asking for it in the
+/// expression costs every request more than a getter costs these.
+fn may_be_grpc(method: &[u8]) -> bool {
+    method == b"POST"
+}
 
 /// The expression, in the order in which [`Attributes::of_list`] reads. A member that is absent would make the whole
 /// list an error, so the careful one asks for each first.
@@ -213,15 +222,6 @@ fn expression(careful: bool, envoy_route: bool, facts: &[PropertyKey]) -> String
     };
     usual(&mut list, "request.method");
     usual(&mut list, "request.url_path");
-    // `+proto` and the like behind it, but not gRPC-Web, which has its status in the body. Looking at the method, which a gRPC
-    // call is bound to, is cheaper than looking for a header.
-    let method = if careful { "has(request.method) && " } else { "" };
-    let content_type = "request.headers['content-type']";
-    list.push_str(&format!(
-        "{method}request.method == 'POST' && 'content-type' in request.headers && ({content_type} == 'application/grpc' || \
-         {content_type}.startsWith('application/grpc+') || {content_type}.startsWith('application/grpc;')) \
-         ? (has(response.grpc_status) ? response.grpc_status : {UNKNOWN}) : false, "
-    ));
     for path in ["response.code", "response.code_details", "response.flags", "request.duration"] {
         usual(&mut list, path);
     }

@@ -31,10 +31,9 @@ fn request() -> Request {
 /// A list as Envoy would answer for [`host`] and [`request`].
 fn list() -> Vec<u8> {
     let number = u64::to_le_bytes;
-    let items: [&[u8]; 11] = [
+    let items: [&[u8]; 10] = [
         b"GET",
         b"/a",
-        NOTHING,
         &number(200),
         b"via_upstream",
         &number(0),
