@@ -64,6 +64,10 @@ impl<F: Filter> HttpContext for Stream<F> {
             return refuse(Reason::HostError, &Request::default());
         };
         let mut request = Request { headers, ends };
+        #[cfg(feature = "test-trap")]
+        if request.headers.get("x-test-trap").one().is_some() {
+            std::process::abort();
+        }
         let step = self.hook(|filter, state| {
             // The first reading of the clock is where the filter's own time begins.
             now.start(F::CLOCK);
