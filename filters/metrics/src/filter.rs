@@ -119,7 +119,9 @@ impl Filter for Metrics {
         self.consumer(host, &seen, code, total);
         self.promise(host, template, &name, &outcome);
         self.line(host, now, request, &name, &seen, &outcome);
-        host.set_fact(&self.policy.route_key, name.as_bytes());
+        if let Some(key) = &self.policy.route_key {
+            host.set_fact(key, name.as_bytes());
+        }
     }
 
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {

@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(Items::of(&list).unwrap().len(), 3);
         assert_eq!(Items::of(&list).unwrap().collect::<Vec<_>>(), [&b"a"[..], b"", b"bc"]);
         let mut none = Items::of(&[0; 4]).unwrap();
-        assert!(none.is_empty() && none.len() == 0 && none.next().is_none());
+        assert!(none.is_empty() && none.next().is_none());
     }
 
     #[test]

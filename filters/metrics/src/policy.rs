@@ -41,8 +41,8 @@ pub struct Policy {
     unmatched: Rc<str>,
     /// Whether Envoy's route name stands in for a route that none matches.
     pub envoy_route: bool,
-    /// The key of the route's fact.
-    pub route_key: PropertyKey,
+    /// The key of the route's fact, if it is written.
+    pub route_key: Option<PropertyKey>,
     /// The gRPC methods by name, if calls are counted by method.
     pub procedures: Option<Procedures>,
     /// The names of the plugins whose verdicts are counted.
@@ -93,7 +93,7 @@ impl Policy {
             routes,
             unmatched: facts::UNMATCHED.into(),
             envoy_route: raw.envoy_route.unwrap_or(false),
-            route_key: facts::key(&name, "route"),
+            route_key: raw.route_fact.unwrap_or(true).then(|| facts::key(&name, "route")),
             procedures,
             siblings: siblings(raw.plugins, &name)?,
             consumers: raw.consumers.map(consumers).transpose()?,
