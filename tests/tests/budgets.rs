@@ -175,6 +175,18 @@ fn a_counted_request() {
         costs(what, warm(&plugin, one), &want, fuel);
         assert_eq!(world.metric(&["portcullis_requests_total", "route=.=/documents/{id}", "code=.=200"]), 6);
     }
+    // Without the fact, and a POST, whose content type is looked at.
+    for (method, fact, reads) in [("GET", false, false), ("POST", true, true)] {
+        let vm = Vm::new(&World::default(), "metrics");
+        let answer =
+            Headers::encode([(method.as_bytes(), &b""[..])].into_iter().chain([(&[0][..], &b""[..]); 8]));
+        vm.on_foreign(move |f, _| Ok(if f == "expr_create" { vec![1, 0, 0, 0] } else { answer.clone() }));
+        let plugin = vm.configure(json!({"routes": [], "route_fact": fact}).to_string()).unwrap();
+        let one = || plugin.stream(pseudo).log();
+        let calls = warm(&plugin, one).0;
+        assert_eq!(calls.contains_key("proxy_set_property"), fact, "{calls:?}");
+        assert_eq!(calls.contains_key("proxy_get_property"), reads, "{calls:?}");
+    }
     // A host without expressions.
     let world = World::default();
     let plugin = Vm::new(&world, "metrics").configure(least.to_string()).unwrap();
