@@ -58,6 +58,9 @@ compose-down: ## takes down what compose-up started
 compose-images: ## builds stand-ins for the images where none can be pulled (as root)
 	@tests/compose/images
 
+picture: build # draws envoy/observability/dashboard.svg from three minutes of load in a real Envoy and a real Prometheus
+	@$(TOOLS) picture
+
 peers-system: ## installs the Debian packages that make test-all wants (as root)
 	@tests/engines/system
 
@@ -78,4 +81,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

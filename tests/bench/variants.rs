@@ -76,7 +76,12 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
     // Ten routes, as a small service has them, and the path that is sent is one of them.
     let routes =
         (0..9).map(|n| format!("/orders-{n}/{{id}}")).chain(["/quiet".to_owned()]).collect::<Vec<_>>();
-    let metrics = Some(Plugin::new("metrics", json!({"name": "measured", "routes": routes})).filter());
+    let metrics = |name: &str, route_fact: bool| {
+        Some(
+            Plugin::new("metrics", json!({"name": name, "routes": routes, "route_fact": route_fact}))
+                .filter(),
+        )
+    };
     let verified = |name: &str| format!("portcullis_token_verifications_total{{plugin=\"{name}\"}}");
     let mut all = vec![
         with("no filter", "no filter", None, &usual),
@@ -92,7 +97,8 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
         with("jwt-auth, always new", "no filter, new", ours("always-new", true), &new),
         with("jwt-auth, short", "no filter, short", ours("short", false), &short),
         with("empty, as metrics exports", "no filter", empty("empty-metrics", "empty-metrics", ""), &usual),
-        with("metrics", "no filter", metrics, &usual),
+        with("metrics", "no filter", metrics("measured", true), &usual),
+        with("metrics, no route fact", "no filter", metrics("no-fact", false), &usual),
     ];
     for variant in &mut all {
         variant.expects = match variant.name {

@@ -9,6 +9,7 @@
 //! | `x-answer-reset` | none: the connection breaks off |
 //! | `upgrade: websocket` | 101, and then the end of the tunnel |
 //! | `x-answer-grpc: 5` on a gRPC call | that status |
+//! | `x-answer-after: 40` | the same, so many milliseconds later: for load, not for tests |
 //! | `x-answer-hold` | nothing, until [`Upstream::release`] |
 //! | `content-type: application/grpc` | the same message back, `grpc-status: 0` |
 //! | a gRPC method called `Watch` | the message three times, then an open stream |
@@ -17,6 +18,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -117,6 +119,9 @@ async fn answer(
     }
     if text("x-answer-hold").is_some() {
         let _ = held.wait_for(|go| *go).await;
+    }
+    if let Some(millis) = text("x-answer-after").and_then(|m| m.parse().ok()) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
     }
     let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
     if text("content-type").is_some_and(|t| t.starts_with("application/grpc")) {

@@ -64,6 +64,8 @@ impl<F: Filter> HttpContext for Stream<F> {
             return refuse(Reason::HostError, &Request::default());
         };
         let mut request = Request { headers, ends };
+        #[cfg(feature = "test-trap")]
+        trap_if_asked(&request.headers);
         let step = self.hook(|filter, state| {
             // The first reading of the clock is where the filter's own time begins.
             now.start(F::CLOCK);
@@ -128,6 +130,9 @@ impl<F: Filter> HttpContext for Stream<F> {
     }
 
     fn on_log(&mut self) {
+        // A filter that looks at no request can only be lost here.
+        #[cfg(feature = "test-trap")]
+        trap_if_asked(&calls::headers(Map::Request).unwrap_or_default());
         self.hook(|filter, state| {
             let headers = || calls::headers(Map::Request).unwrap_or_default();
             let request = || Request { headers: headers(), ..Request::default() };
@@ -178,6 +183,13 @@ fn send(reply: &Reply) {
 fn refuse(reason: Reason, request: &Request) -> Action {
     send(&Refusal::new(reason).reply(request.protocol(), None));
     Action::Pause
+}
+
+#[cfg(feature = "test-trap")]
+fn trap_if_asked(headers: &Headers) {
+    if headers.get("x-test-trap").one().is_some() {
+        std::process::abort();
+    }
 }
 
 fn apply(map: Map, edit: &HeaderEdit) {
