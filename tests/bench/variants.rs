@@ -159,7 +159,7 @@ fn usual_claims(n: usize) -> Value {
 
 /// What a limiter counts of the requests that it is sent.
 fn admitted(name: &str) -> String {
-    format!("portcullis_decisions_total{{plugin=\"{name}\",rule=\"per-user\",outcome=\"allow\",reason=\"\"}}")
+    format!("portcullis_decisions_total{{plugin=\"{name}\",rule=\"per-user\",reason=\"\",outcome=\"allow\"}}")
 }
 
 /// One limit on the path that is sent, by subject, which nobody reaches.

@@ -647,3 +647,30 @@ fn pointers_and_their_window_are_bounded() {
         refused(json!({"settle_window": "1MiB", "limits": [{"name": "l", "key": ["k"], "rate": "9/hour"}]}));
     assert!(error.contains("settle_window: without settle.json; leave it out"), "{error}");
 }
+
+#[test]
+fn only_bodies_that_settle_something_are_read_and_only_as_far_as_they_do() {
+    let config = json!({"headers": "none", "limits": [
+        {"name": "l", "key": ["everyone"], "rate": "9/hour"},
+        {"name": "m", "match": {"path": "/chat"}, "key": ["everyone"], "rate": "9/hour", "settle": {"json": ["/n"], "absent": "reserved", "max": 5}}
+    ]});
+    let plugin = Vm::new(&World::default(), "rate-limit-body").configure(config.to_string()).unwrap();
+    for (path, kind, reads) in
+        [("/", "application/json", 0), ("/chat", "text/html", 0), ("/chat", "application/json", 2)]
+    {
+        let (stream, _) = plugin.request("GET", path, &[]);
+        stream.respond(&[(":status", "200"), ("content-type", kind)]);
+        plugin.vm().reset_counts();
+        // Behind the end of the text nothing counts.
+        for piece in [&b"{\"n\":"[..], b"2}", b" ", b"\n"] {
+            stream.respond_body(piece, false);
+        }
+        let calls = plugin.vm().host_calls();
+        assert_eq!(
+            calls.get("proxy_get_buffer_bytes").copied().unwrap_or(0),
+            reads,
+            "{path} {kind}: {calls:?}"
+        );
+        stream.end();
+    }
+}
