@@ -52,8 +52,8 @@ pub struct Stream {
     held: Vec<(usize, Held)>,
     /// What its answer will settle.
     pub(crate) unsettled: Vec<Unsettled>,
-    /// What reads its answer's body.
-    pub(crate) reader: Option<Reader>,
+    /// What reads its answer's body; boxed, for most streams have none.
+    pub(crate) reader: Option<Box<Reader>>,
 }
 
 impl Filter for RateLimit {

@@ -87,7 +87,7 @@ impl RateLimit {
             return;
         }
         if SEES_BODIES && !response.ends {
-            stream.reader = Reader::new(&response.headers, pointers, self.policy.window);
+            stream.reader = Reader::new(&response.headers, pointers, self.policy.window).map(Box::new);
         }
         if stream.reader.is_none() {
             self.settle_by_body(stream, now, host);
