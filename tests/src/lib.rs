@@ -10,6 +10,7 @@
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`compose`] | what docker-compose mounts: copies of `envoy/` with the addresses of containers |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
@@ -25,6 +26,7 @@ pub mod compose;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
+pub mod flood;
 pub mod gate;
 pub mod hostile;
 pub mod markdown;

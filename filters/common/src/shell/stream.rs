@@ -99,10 +99,10 @@ impl<F: Filter> HttpContext for Stream<F> {
         }
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, ends: bool) -> Action {
         let edits = self.hook(|filter, state| {
             let headers = filter.reads_response(state).then(|| calls::headers(Map::Response));
-            let response = Response { headers: headers.and_then(Result::ok).unwrap_or_default() };
+            let response = Response { headers: headers.and_then(Result::ok).unwrap_or_default(), ends };
             filter.on_response(state, &response, &calls::now(), &Proxy)
         });
         for edit in edits.into_iter().flat_map(|e| e.headers) {
@@ -123,8 +123,10 @@ impl<F: Filter> HttpContext for Stream<F> {
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
         self.hook(|filter, state| {
-            let chunk = calls::buffer(Buffer::ResponseBody, size).unwrap_or_default();
-            filter.on_response_body(state, &chunk, end, &calls::now(), &Proxy);
+            if filter.reads_response_body(state) {
+                let chunk = calls::buffer(Buffer::ResponseBody, size).unwrap_or_default();
+                filter.on_response_body(state, &chunk, end, &calls::now(), &Proxy);
+            }
         });
         Action::Continue
     }
