@@ -28,7 +28,7 @@ build: toolchain ## dist/<filter>.wasm, each with its size and sha256
 test: build test-modules ## unit, wasm and Envoy rings with our own fakes; at most ten minutes once compiled
 	@tests/tally $(CARGO) test --locked --workspace --no-fail-fast
 
-test-all: build test-modules ## make test, and then everything that takes longer: fuzzing, long runs, the reproducible build
+test-all: build test-modules ## make test, and then everything that takes longer: fuzzing, long runs, real peers, the reproducible build
 	@tests/all
 
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
@@ -46,6 +46,18 @@ fuzz-keep: toolchain # puts what fuzzing found out about the code into the corpu
 generate: toolchain ## writes what is made from the code: schemas, the examples' statistics block
 	@$(TOOLS) generate
 
+compose-up: compose-files ## the chain in containers, with Prometheus and Grafana; PORT=, ADMIN_PORT=, PROMETHEUS_PORT=, GRAFANA_PORT= choose others
+	@tests/compose/up
+
+compose-test: compose-files ## starts the containers on free ports, asks what runs there, and takes them down
+	@tests/compose/verify
+
+compose-down: ## takes down what compose-up started
+	@tests/compose/compose down --volumes --remove-orphans
+
+compose-images: ## builds stand-ins for the images where none can be pulled (as root)
+	@tests/compose/images
+
 picture: build # draws envoy/observability/dashboard.svg from three minutes of load in a real Envoy and a real Prometheus
 	@$(TOOLS) picture
 
@@ -60,10 +72,13 @@ clean-cache: ## removes what was fetched for the tests (PORTCULLIS_CACHE)
 
 # What the other verbs need and nobody calls.
 
+compose-files: build
+	@$(TOOLS) demo compose
+
 toolchain:
 	@filters/toolchain
 
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate picture peers-system clean clean-cache toolchain test-modules
+.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

@@ -4,6 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use portcullis_common::metrics::Label;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::paths;
@@ -41,6 +43,25 @@ pub fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
     let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text)?;
     yaml.apply_merge()?;
     serde_yaml_ng::from_value(yaml)
+}
+
+/// The Kubernetes objects of a file of `envoy/istio/`.
+///
+/// # Panics
+/// If it is no YAML.
+#[must_use]
+pub fn objects(name: &str) -> Vec<Value> {
+    let path = paths::root().join("envoy/istio").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let documents = serde_yaml_ng::Deserializer::from_str(&text);
+    documents.map(|d| Value::deserialize(d).unwrap_or_else(|e| panic!("{name}: {e}"))).collect()
+}
+
+/// The filter whose module a plugin's `url` names: the image's name without its version.
+#[must_use]
+pub fn module_of(url: &Value) -> String {
+    let image = url.as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    image.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// Where a copy of an example listens and sends.
@@ -88,6 +109,23 @@ fn rewrite(value: &mut Value, ports: &[(u64, u16)]) {
 
 const BEGIN: &str = "# generated: stats_config\n";
 const END: &str = "# end\n";
+
+/// Istio's list of labels, in the file of the mesh settings.
+pub const MESH: &str = "envoy/istio/mesh.yaml";
+const LABELS: &str = "      # generated: labels\n";
+const LABELS_END: &str = "      # end\n";
+
+/// The text of the mesh settings with its generated list made anew.
+///
+/// # Panics
+/// If the list is not there.
+#[must_use]
+pub fn with_labels(text: &str) -> String {
+    let (before, rest) = text.split_once(LABELS).expect("the mesh settings have a generated list");
+    let (_, after) = rest.split_once(LABELS_END).expect("a generated list has an end");
+    let names: Vec<&str> = Label::ALL.iter().map(|l| l.name()).collect();
+    format!("{before}{LABELS}      extraStatTags: [{}]\n{LABELS_END}{after}", names.join(", "))
+}
 
 /// The text of an example with its generated block made anew.
 ///

@@ -8,6 +8,7 @@
 //! | [`examples`] | the YAML files of `envoy/`, with other ports |
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
+//! | [`compose`] | what docker-compose mounts: copies of `envoy/` with the addresses of containers |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
@@ -21,6 +22,7 @@
 
 pub mod bootstrap;
 pub mod client;
+pub mod compose;
 pub mod demo;
 pub mod envoy;
 pub mod examples;

@@ -1,11 +1,11 @@
-//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo stats` what was counted, `demo upstream` is a server that answers with what
-//! it received.
+//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo stats` what was counted, `demo upstream [ADDRESS]` is a server that answers
+//! with what it received, `demo compose` writes what docker-compose mounts.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use portcullis_tests::demo;
 use portcullis_tests::upstream::Upstream;
+use portcullis_tests::{compose, demo};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -16,8 +16,10 @@ async fn main() -> ExitCode {
         ["token"] => print_token("ann"),
         ["token", subject] => print_token(subject),
         ["stats"] => demo::stats::stats().await,
-        ["upstream"] => upstream().await,
-        _ => Err("usage: demo run | token [SUBJECT] | stats | upstream".into()),
+        ["upstream"] => upstream("127.0.0.1:8080").await,
+        ["upstream", address] => upstream(address).await,
+        ["compose"] => compose::write(),
+        _ => Err("usage: demo run | token [SUBJECT] | stats | upstream [ADDRESS] | compose".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,8 +35,8 @@ fn print_token(subject: &str) -> Result<(), String> {
     Ok(())
 }
 
-async fn upstream() -> Result<(), String> {
-    let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+async fn upstream(address: &str) -> Result<(), String> {
+    let address: SocketAddr = address.parse().map_err(|e| format!("{address}: {e}"))?;
     let server = Upstream::start_on(address).await.map_err(|e| format!("{address}: {e}"))?;
     println!("answering on http://{}; Ctrl-C ends it", server.address());
     tokio::signal::ctrl_c().await.map_err(|e| e.to_string())

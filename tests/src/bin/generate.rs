@@ -1,5 +1,5 @@
-//! `make generate`: writes what is made from the code: the JSON Schemas, the block `stats_config` of the examples, and what
-//! lies in `envoy/observability/`.
+//! `make generate`: writes what is made from the code: the JSON Schemas, the block `stats_config` of the examples, the
+//! labels in Istio's mesh settings, and what lies in `envoy/observability/`.
 
 use std::fs;
 
@@ -14,6 +14,9 @@ fn main() {
         let text = fs::read_to_string(&path).expect("an example");
         fs::write(&path, examples::with_generated(&text)).expect("an example");
     }
+    let mesh = paths::root().join(examples::MESH);
+    let text = fs::read_to_string(&mesh).expect("the mesh settings");
+    fs::write(&mesh, examples::with_labels(&text)).expect("the mesh settings");
     for (name, text) in observability::files() {
         fs::write(paths::root().join(name), text).unwrap_or_else(|e| panic!("{name}: {e}"));
     }

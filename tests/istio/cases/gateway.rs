@@ -1,0 +1,126 @@
+use std::rc::Rc;
+
+use portcullis_tests::demo;
+use portcullis_tests::upstream::Upstream;
+use serde_json::{Value, json};
+
+use super::orders;
+use crate::control_plane::ControlPlane;
+use crate::manifests;
+use crate::proxy::{GATEWAY, Proxy};
+
+const CHAIN: [&str; 3] = ["jwt-auth.yaml", "rate-limit.yaml", "metrics.yaml"];
+
+/// A gateway with these objects, which serves already.
+async fn serve(plane: &ControlPlane, upstream: &Upstream, plugins: &[Value]) -> Proxy {
+    let mut objects = manifests::read("gateway.yaml");
+    objects.push(orders(upstream));
+    objects.extend_from_slice(plugins);
+    plane.apply(&objects).await;
+    let proxy = Proxy::start(plane, GATEWAY, Proxy::port(), &[]).await;
+    proxy.until_plugins(plugins.len()).await;
+    proxy.until("/health", 200).await;
+    proxy
+}
+
+pub(crate) async fn serves_the_chain_in_order_of_phases(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let proxy = serve(&plane, &upstream, &manifests::all(&CHAIN)).await;
+    decides(&proxy).await;
+}
+
+pub(crate) async fn serves_traffic_extensions_alike(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let proxy = serve(&plane, &upstream, &manifests::read("traffic-extension.yaml")).await;
+    decides(&proxy).await;
+}
+
+/// The whole chain does what its files say.
+async fn decides(proxy: &Proxy) {
+    let chain = proxy.chain().await;
+    // Behind the name, Istio says whether a WasmPlugin was turned into this.
+    let bare = |name: &str| Some(name.split_once("istio-ingress.")?.1.split('~').next()?.to_owned());
+    let ours: Vec<String> = chain.iter().filter_map(|name| bare(name)).collect();
+    assert_eq!(ours, ["limit-address", "jwt-auth", "limit-subject", "metrics"], "{chain:?}");
+    assert_eq!(chain.last().map(String::as_str), Some("envoy.filters.http.router"));
+    let plugins = proxy.plugins().await;
+    assert_eq!(plugins.len(), 4);
+    for plugin in &plugins {
+        assert_eq!(plugin["failure_policy"], "FAIL_RELOAD", "{plugin}");
+        assert!(plugin["vm_config"]["vm_id"].is_null(), "{plugin}");
+    }
+
+    let no_token = proxy.get("/orders/1").send().await;
+    assert_eq!((no_token.status, no_token.reason().as_str()), (401, "token_missing"));
+    let ann = proxy.get("/orders/1").bearer(&demo::token("ann", 600)).header("x-user", "root").send().await;
+    assert_eq!(ann.status, 200, "{}", ann.text());
+    assert_eq!(ann.json()["headers"]["x-user"], json!(["ann"]));
+    assert!(ann.header("ratelimit").starts_with("\"per-user\";r=9"), "{:?}", ann.headers);
+    let nowhere = proxy.get("/admin").bearer(&demo::token("ann", 600)).send().await;
+    assert_eq!((nowhere.status, nowhere.reason().as_str()), (403, "unmatched"));
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/orders/1").bearer(&demo::token("bob", 600)).send().await.status, 200);
+    }
+    let limited = proxy.get("/orders/1").bearer(&demo::token("bob", 600)).send().await;
+    assert_eq!((limited.status, limited.reason().as_str()), (429, "rate_limited"));
+
+    // Refused before metrics had a turn, and counted by it all the same.
+    for (code, reason) in [("401", "token_missing"), ("403", "unmatched"), ("429", "rate_limited")] {
+        let what = format!("a request with {code} {reason}");
+        proxy
+            .envoy
+            .wait_until(&what, async || {
+                let text = proxy.envoy.prometheus().await;
+                let mut counted = text.lines().filter(|l| l.starts_with("portcullis_requests_total{"));
+                counted.any(|l| {
+                    l.contains(&format!("code=\"{code}\"")) && l.contains(&format!("reason=\"{reason}\""))
+                })
+            })
+            .await;
+    }
+}
+
+/// Two WasmPlugins with one module and one configuration, whose vm_id is the empty one: had they one count, half as many would pass.
+pub(crate) async fn keeps_two_limiters_apart(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let mut plugins = manifests::read("rate-limit.yaml");
+    for plugin in &mut plugins {
+        plugin["spec"]["pluginConfig"] = json!({"limits": [{
+            "name": "four", "match": {"path": "/orders/**"}, "key": ["{client.ip}"], "rate": "4/hour"
+        }]});
+    }
+    let proxy = serve(&plane, &upstream, &plugins).await;
+    for n in 1..=4 {
+        assert_eq!(proxy.get("/orders/1").send().await.status, 200, "request {n}");
+    }
+    assert_eq!(proxy.get("/orders/1").send().await.status, 429);
+}
+
+pub(crate) async fn has_a_cluster_for_an_external_host(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let proxy = serve(&plane, &upstream, &manifests::read("jwt-auth.yaml")).await;
+    plane.apply(&manifests::read("external.yaml")).await;
+    let name = "outbound|80||id.example.com";
+    let cluster = async || {
+        let dump = proxy.dump("ClustersConfigDump").await;
+        let both = ["dynamic_active_clusters", "dynamic_warming_clusters"];
+        let clusters = both.iter().flat_map(|k| dump[*k].as_array().cloned().unwrap_or_default());
+        clusters.map(|c| c["cluster"].clone()).find(|c| c["name"] == name)
+    };
+    proxy.envoy.wait_until(name, async || cluster().await.is_some()).await;
+    let cluster = cluster().await.expect("the cluster");
+    assert_eq!(cluster["connect_timeout"], "2s", "{cluster}");
+    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    assert_eq!(
+        cluster.pointer(endpoint),
+        Some(&json!({"address": "id.example.com", "port_value": 443})),
+        "{cluster}"
+    );
+    assert_eq!(
+        cluster.pointer("/transport_socket/typed_config/sni"),
+        Some(&json!("id.example.com")),
+        "{cluster}"
+    );
+    // The proxy that has it goes on serving.
+    proxy.until("/health", 200).await;
+}

@@ -1,0 +1,82 @@
+//! The Istio ring: the files of `envoy/istio/`, applied with kubectl to a real API server, attached by a real istiod to stock Envoys.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`process`] | a program beside the tests |
+//! | [`control_plane`] | etcd, kube-apiserver, istiod; kubectl and istioctl |
+//! | [`proxy`] | a stock Envoy in the place of Istio's proxy |
+//! | [`manifests`] | the files, with the modules of this build |
+//! | [`cases`] | what is tested |
+//!
+//! The cases run one after the other on one control plane, so this target has its own runner. It prints what cargo's would, and takes a
+//! part of a name as cargo's does: `cargo test -p portcullis-tests --features peers --test istio gateway`.
+
+mod cases;
+mod control_plane;
+mod manifests;
+mod process;
+mod proxy;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use cases::{files, gateway, sidecar, update, waypoint};
+use control_plane::ControlPlane;
+use tokio::task::LocalSet;
+
+/// A name, and what is run.
+type Case = (&'static str, fn(Rc<ControlPlane>) -> Pin<Box<dyn Future<Output = ()>>>);
+
+const CASES: &[Case] = &[
+    ("files_are_accepted_by_istioctl", |p| Box::pin(files::are_accepted_by_istioctl(p))),
+    ("gateway_serves_the_chain_in_order_of_phases", |p| {
+        Box::pin(gateway::serves_the_chain_in_order_of_phases(p))
+    }),
+    ("gateway_serves_traffic_extensions_alike", |p| Box::pin(gateway::serves_traffic_extensions_alike(p))),
+    ("gateway_keeps_two_limiters_apart", |p| Box::pin(gateway::keeps_two_limiters_apart(p))),
+    ("gateway_has_a_cluster_for_an_external_host", |p| {
+        Box::pin(gateway::has_a_cluster_for_an_external_host(p))
+    }),
+    ("sidecar_verifies_with_a_secret_of_its_environment", |p| {
+        Box::pin(sidecar::verifies_with_a_secret_of_its_environment(p))
+    }),
+    ("waypoint_has_the_plugin_in_its_listener", |p| Box::pin(waypoint::has_the_plugin_in_its_listener(p))),
+    ("update_loses_no_request", |p| Box::pin(update::loses_no_request(p))),
+    ("update_keeps_the_counts", |p| Box::pin(update::keeps_the_counts(p))),
+    ("update_that_is_bad_keeps_the_last_good_one", |p| {
+        Box::pin(update::that_is_bad_keeps_the_last_good_one(p))
+    }),
+    ("update_that_is_bad_from_the_start_serves_nothing", |p| {
+        Box::pin(update::that_is_bad_from_the_start_serves_nothing(p))
+    }),
+];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    if let Some(reason) = control_plane::missing() {
+        println!("SKIPPED istio: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    let plane = Rc::new(ControlPlane::start().await);
+    let chosen: Vec<&Case> = CASES.iter().filter(|(name, _)| name.contains(&wanted)).collect();
+    println!("\nrunning {} tests", chosen.len());
+    let mut failed = 0_usize;
+    for (name, case) in &chosen {
+        let run = case(Rc::clone(&plane));
+        // A task of its own, so that a failed assertion ends this case and no other.
+        let ended = LocalSet::new().run_until(async { tokio::task::spawn_local(run).await }).await;
+        println!("test {name} ... {}", if ended.is_ok() { "ok" } else { "FAILED" });
+        if ended.is_err() {
+            failed = failed.saturating_add(1);
+            eprintln!("{}", plane.tails());
+        }
+        plane.clean().await;
+    }
+    let passed = chosen.len().saturating_sub(failed);
+    let outcome = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {outcome}. {passed} passed; {failed} failed; 0 ignored\n");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
