@@ -1,7 +1,7 @@
 //! The answer to a question, as OpenFGA's resolver gives it, errors included.
 //!
 //! Any of a union that holds makes it hold, whatever fails beside it; any of an intersection that does not hold makes it not hold.
-//! A way that comes back to where it was does not hold, and what is subtracted is then not subtracted either. Of the tuples that
+//! A way that comes back to where it was does not hold; where one is met in what is subtracted, nothing is granted. Of the tuples that
 //! are gone through together, those whose condition fails are passed over if one of the others holds.
 
 use std::rc::Rc;
@@ -22,6 +22,9 @@ pub struct Answer {
     pub path: Vec<Hop>,
     /// The steps that the answer took.
     pub steps: u32,
+    /// It met a circle in what is subtracted, or beside it. Then nothing is granted; what OpenFGA says depends on which of its
+    /// threads ends first, and on the plan that it chose by how long earlier answers took.
+    pub doubtful: bool,
 }
 
 /// A tuple on the way: `object#relation@subject`.
@@ -78,6 +81,9 @@ pub(super) struct Run<'a> {
     way: Vec<(u32, u16)>,
     path: Vec<Edge>,
     steps: u32,
+    /// How many subtractions this is in.
+    subtracting: u32,
+    doubtful: bool,
 }
 
 /// The store's names, and those that only this question has.
@@ -184,6 +190,8 @@ impl<'a> Run<'a> {
             way: Vec::new(),
             path: Vec::new(),
             steps,
+            subtracting: 0,
+            doubtful: false,
         })
     }
 
@@ -196,7 +204,8 @@ impl<'a> Run<'a> {
             Outcome::Fault(fault) => Err(fault),
         };
         let path = self.path.iter().rev().map(|edge| self.hop(edge)).collect();
-        Answer { holds, path, steps: self.question.steps.saturating_sub(self.steps) }
+        let steps = self.question.steps.saturating_sub(self.steps);
+        Answer { holds, path, steps, doubtful: self.doubtful }
     }
 
     fn hop(&self, edge: &Edge) -> Hop {
@@ -257,36 +266,60 @@ impl<'a> Run<'a> {
                 }
                 all.outcome()
             }
-            Node::Intersection(children) => {
-                let mut fault = None;
-                for child in children {
-                    match self.node(child, object, relation, depth) {
-                        Outcome::Yes => {}
-                        Outcome::Fault(new) => fault = fault.or(Some(new)),
-                        no @ Outcome::No { .. } => return no,
-                    }
-                }
-                fault.map_or(Outcome::Yes, Outcome::Fault)
+            Node::Intersection(children) => self.intersection(children, object, relation, depth),
+            Node::Difference(both) => self.difference(both, object, relation, depth),
+        }
+    }
+
+    fn intersection(&mut self, children: &'a [Node], object: u32, relation: u16, depth: u32) -> Outcome {
+        let (mut fault, mut circle, mut plain) = (None, false, false);
+        let granted = self.path.len();
+        for child in children {
+            match self.node(child, object, relation, depth) {
+                Outcome::Yes => {}
+                Outcome::Fault(new) => fault = fault.or(Some(new)),
+                Outcome::No { cycle: true } => circle = true,
+                Outcome::No { cycle: false } => plain = true,
             }
-            Node::Difference(both) => {
-                let base = self.node(&both.0, object, relation, depth);
-                if let Outcome::No { .. } = base {
-                    return base;
-                }
-                let granted = self.path.len();
-                match (self.node(&both.1, object, relation, depth), base) {
-                    (Outcome::Yes, _) => {
-                        self.path.truncate(granted);
-                        NO
-                    }
-                    (Outcome::No { cycle: true }, _) => Outcome::No { cycle: true },
-                    (Outcome::Fault(fault), Outcome::Yes) | (_, Outcome::Fault(fault)) => {
-                        Outcome::Fault(fault)
-                    }
-                    (_, base) => base,
-                }
+            // Circles count only in what is subtracted.
+            if self.subtracting == 0 && (circle || plain) {
+                break;
             }
         }
+        if circle || plain || fault.is_some() {
+            self.path.truncate(granted);
+        }
+        self.doubtful |= circle;
+        match fault {
+            _ if circle => Outcome::No { cycle: true },
+            _ if plain => NO,
+            Some(fault) => Outcome::Fault(fault),
+            None => Outcome::Yes,
+        }
+    }
+
+    fn difference(&mut self, both: &'a (Node, Node), object: u32, relation: u16, depth: u32) -> Outcome {
+        let granted = self.path.len();
+        let base = self.node(&both.0, object, relation, depth);
+        if self.subtracting == 0 && matches!(base, Outcome::No { .. }) {
+            return base;
+        }
+        let kept = self.path.len();
+        self.subtracting = self.subtracting.saturating_add(1);
+        let subtract = self.node(&both.1, object, relation, depth);
+        self.subtracting = self.subtracting.saturating_sub(1);
+        self.path.truncate(kept);
+        let outcome = match (base, subtract) {
+            (Outcome::Yes, Outcome::No { cycle: false }) => return Outcome::Yes,
+            (Outcome::No { cycle: true }, _) | (_, Outcome::No { cycle: true }) => {
+                self.doubtful = true;
+                Outcome::No { cycle: true }
+            }
+            (_, Outcome::Yes) | (Outcome::No { .. }, _) => NO,
+            (Outcome::Fault(fault), _) | (_, Outcome::Fault(fault)) => Outcome::Fault(fault),
+        };
+        self.path.truncate(granted);
+        outcome
     }
 
     /// By a tuple on the subject itself, on everybody of its type, or on those with a relation that it has.
