@@ -18,7 +18,7 @@ fn listed(filter: &str, list: &str) -> BTreeSet<String> {
 #[test]
 fn modules_export_and_import_what_their_lists_say() {
     let engine = Engine::default();
-    for filter in ["jwt-auth", "metrics", "rate-limit"] {
+    for filter in ["jwt-auth", "metrics", "rate-limit", "rebac"] {
         let module = Module::from_file(&engine, paths::module(filter)).unwrap();
         let exports: BTreeSet<String> = module.exports().map(|e| e.name().to_owned()).collect();
         let imports: BTreeSet<String> =
@@ -30,7 +30,7 @@ fn modules_export_and_import_what_their_lists_say() {
 
 #[test]
 fn modules_stay_small() {
-    for (filter, kib) in [("jwt-auth", 800), ("metrics", 420), ("rate-limit", 550)] {
+    for (filter, kib) in [("jwt-auth", 800), ("metrics", 420), ("rate-limit", 550), ("rebac", 700)] {
         let size = fs::metadata(paths::module(filter)).unwrap().len();
         assert!(size < kib << 10, "{filter}: {size} bytes");
     }
@@ -39,7 +39,7 @@ fn modules_stay_small() {
 #[test]
 fn no_path_of_the_machine_that_built_them_is_in_the_modules() {
     let home = std::env::home_dir().unwrap().display().to_string();
-    for filter in ["jwt-auth", "metrics", "rate-limit"] {
+    for filter in ["jwt-auth", "metrics", "rate-limit", "rebac"] {
         let bytes = fs::read(paths::module(filter)).unwrap();
         for needle in [paths::root().display().to_string(), format!("{home}/")] {
             let found = needle.len() > 3 && bytes.windows(needle.len()).any(|w| w == needle.as_bytes());

@@ -87,6 +87,12 @@ impl Condition {
         }
     }
 
+    /// The type of a parameter.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&ParameterType> {
+        self.parameters.iter().find(|(parameter, _)| **parameter == *name).map(|(_, kind)| kind)
+    }
+
     /// Whether a tuple may carry this context: only parameters of the condition, each of its type.
     #[must_use]
     pub fn takes(&self, context: &Map<String, Json>) -> bool {

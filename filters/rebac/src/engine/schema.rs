@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use serde_json::Value as Json;
+
 use crate::condition::Condition;
 use crate::model::validate::{INLINE, validate};
-use crate::model::{self, Facet, Kind, Model, ModelError, Name, Rewrite};
+use crate::model::{self, Facet, Kind, Model, ModelError, Name, ParameterType, Rewrite};
 use crate::tuples::Subject;
 
 /// The most relations of a model. OpenFGA has no such limit, but one of a model's size.
@@ -311,6 +313,23 @@ impl Schema {
             });
         }
         Ok(())
+    }
+
+    /// Whether any condition has a parameter of this name.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.conditions.iter().any(|c| c.parameter(name).is_some())
+    }
+
+    /// Text as a value for the parameters of this name: truths are `true` and `false`, whatever else is text is read by its type.
+    #[must_use]
+    pub fn as_parameter(&self, name: &str, text: String) -> Json {
+        let is_truth = self.conditions.iter().any(|c| c.parameter(name) == Some(&ParameterType::Bool));
+        match text.as_str() {
+            "true" if is_truth => Json::Bool(true),
+            "false" if is_truth => Json::Bool(false),
+            _ => Json::String(text),
+        }
     }
 
     /// The name of a type.
