@@ -9,6 +9,7 @@
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
@@ -23,6 +24,7 @@ pub mod client;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
+pub mod flood;
 pub mod gate;
 pub mod hostile;
 pub mod markdown;
