@@ -10,6 +10,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     vec![
         ("jwt-auth", print(generator().into_root_schema_for::<portcullis_jwt_auth::config::RawConfig>())),
         ("metrics", print(generator().into_root_schema_for::<portcullis_metrics::config::RawConfig>())),
+        ("rebac", print(generator().into_root_schema_for::<portcullis_rebac::config::RawConfig>())),
         ("rate-limit", print(generator().into_root_schema_for::<portcullis_rate_limit::config::RawConfig>())),
     ]
 }

@@ -92,6 +92,45 @@ fn a_remembered_token() {
 }
 
 #[test]
+fn a_question_of_three_tuples() {
+    let mut tuples: Vec<String> =
+        (0..2000).map(|n| format!("document:{n}#parent@folder:{}", n % 100)).collect();
+    tuples.extend((0..100).map(|n| format!("folder:{n}#viewer@group:{}#member", n % 10)));
+    tuples.extend((0..1000).map(|n| format!("group:{}#member@user:{n}", n % 10)));
+    let config = json!({
+        "engine": {"embedded": {"tuples": tuples, "model": "model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user]
+type folder
+  relations
+    define viewer: [group#member]
+type document
+  relations
+    define parent: [folder]
+    define viewer: viewer from parent
+"}},
+        "rules": [{"match": {"path": "/api/{id}"}, "checks": {"all": [
+            {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
+        ]}}],
+        "unmatched": "deny",
+    });
+    let plugin = Vm::new(&World::default(), "rebac").configure(config.to_string()).unwrap();
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "777");
+    let want = [
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_get_property", 1),
+        ("proxy_get_current_time_nanoseconds", 2),
+        ("proxy_set_property", 1),
+        ("proxy_increment_metric", 1),
+    ];
+    let one = || assert_eq!(plugin.request("GET", "/api/1007", &USUAL).1, Went::On);
+    costs("rebac, three tuples among 3,100", warm(&plugin, one), &want, 32_000);
+}
+
+#[test]
 fn a_limit_on_a_subject() {
     let world = World::default();
     let config = json!({"headers": "none", "limits": [

@@ -9,7 +9,7 @@ use portcullis_tests::wasm::{Vm, Went, World};
 use portcullis_tests::{demo, paths, schema};
 use serde_json::{Value, json};
 
-const FILTERS: [&str; 3] = ["jwt-auth", "metrics", "rate-limit"];
+const FILTERS: [&str; 4] = ["jwt-auth", "metrics", "rate-limit", "rebac"];
 
 /// The configuration of `filter` that has every field.
 fn full(filter: &str) -> Value {
@@ -229,9 +229,17 @@ fn parent(pointer: &str) -> String {
 /// Objects whose names are the operator's own: there, any name is known.
 fn is_map(pointer: &str) -> bool {
     pointer == "/providers"
-        || ["/claim_headers", "/issuer_values", "/when", "/plans/tiers", "/overrides/values"]
-            .iter()
-            .any(|map| pointer.ends_with(map))
+        || [
+            "/claim_headers",
+            "/issuer_values",
+            "/when",
+            "/plans/tiers",
+            "/overrides/values",
+            "/context",
+            "/relation",
+        ]
+        .iter()
+        .any(|map| pointer.ends_with(map))
         || pointer.contains("/jwks/keys/")
 }
 

@@ -15,11 +15,12 @@ use portcullis_tests::{examples, paths, schema};
 use serde_json::{Value, json};
 
 /// Each filter, and the metrics that it has.
-fn filters() -> [(&'static str, &'static [&'static Family]); 3] {
+fn filters() -> [(&'static str, &'static [&'static Family]); 4] {
     [
         ("jwt-auth", &portcullis_jwt_auth::counters::FAMILIES),
         ("metrics", &portcullis_metrics::counters::FAMILIES),
         ("rate-limit", &portcullis_rate_limit::counters::FAMILIES),
+        ("rebac", &portcullis_rebac::counters::FAMILIES),
     ]
 }
 

@@ -42,6 +42,16 @@ pub enum Reason {
     StoreUnavailable,
     /// On a list of those who are refused.
     Denied,
+    /// The subject does not have the relation that the rule asks for.
+    RelationDenied,
+    /// As [`Reason::RelationDenied`], where not even the object's existence may show.
+    NotFound,
+    /// The rule asks about a verified subject, and there is none.
+    SubjectMissing,
+    /// A condition lacks a value, and nothing else grants.
+    ConditionUnresolved,
+    /// The answer took more steps than it may.
+    CheckTooLong,
 }
 
 /// How a reason is put to a client.
@@ -59,7 +69,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 22] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -77,12 +87,18 @@ impl Reason {
         Reason::RateLimited,
         Reason::StoreUnavailable,
         Reason::Denied,
+        Reason::RelationDenied,
+        Reason::NotFound,
+        Reason::SubjectMissing,
+        Reason::ConditionUnresolved,
+        Reason::CheckTooLong,
     ];
 
     /// The word and what goes with it.
     #[must_use]
     pub const fn spec(self) -> Spec {
         const INVALID_ARGUMENT: u8 = 3;
+        const NOT_FOUND: u8 = 5;
         const PERMISSION_DENIED: u8 = 7;
         const RESOURCE_EXHAUSTED: u8 = 8;
         const INTERNAL: u8 = 13;
@@ -140,6 +156,22 @@ impl Reason {
                 ("store_unavailable", 503, UNAVAILABLE, "The limit could not be checked just now.")
             }
             Reason::Denied => ("denied", 403, PERMISSION_DENIED, "This client is refused here."),
+            Reason::RelationDenied => {
+                ("relation_denied", 403, PERMISSION_DENIED, "You may not do this to this object.")
+            }
+            Reason::NotFound => ("not_found", 404, NOT_FOUND, "There is nothing here for you."),
+            Reason::SubjectMissing => {
+                ("subject_missing", 401, UNAUTHENTICATED, "This request needs to say who asks.")
+            }
+            Reason::ConditionUnresolved => (
+                "condition_unresolved",
+                403,
+                PERMISSION_DENIED,
+                "A condition of this permission lacks a value.",
+            ),
+            Reason::CheckTooLong => {
+                ("check_too_long", 503, UNAVAILABLE, "This permission could not be decided here.")
+            }
         };
         Spec { word, status, grpc, detail }
     }

@@ -1,0 +1,133 @@
+//! The engine: a model and tuples, made so that a question is answered with few steps and next to no memory.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`schema`] | a model by numbers, and who can ever reach what |
+//! | [`names`] | objects by numbers |
+//! | [`store`] | tuples in one sorted list |
+//! | [`check`] | the answer to a question |
+
+pub mod check;
+mod names;
+pub mod schema;
+pub mod store;
+
+use std::fmt;
+
+use serde_json::{Map, Value as Json};
+
+use crate::model::{Model, ModelError};
+use crate::tuples::Tuple;
+use check::Run;
+pub use check::{Answer, Fault, Hop};
+use schema::Schema;
+use store::Store;
+
+/// The longest way from an object to a subject, in tuples, as in OpenFGA.
+pub const MAX_DEPTH: u32 = 25;
+
+/// A model with its tuples.
+#[derive(Debug)]
+pub struct Engine {
+    schema: Schema,
+    store: Store,
+}
+
+/// Why an engine could not be made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LoadError {
+    /// The model is wrong.
+    Model(Vec<ModelError>),
+    /// A tuple does not fit the model.
+    Tuple {
+        /// Which one, from 0.
+        at: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::Model(errors) => match errors.first() {
+                Some(first) => write!(f, "{first}"),
+                None => f.write_str("not a model"),
+            },
+            LoadError::Tuple { at, problem } => write!(f, "tuple {at}: {problem}"),
+        }
+    }
+}
+
+/// A question.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// `user:ann`, `user:*` or `group:1#member`
+    pub subject: &'a str,
+    /// `viewer`
+    pub relation: &'a str,
+    /// `document:1`
+    pub object: &'a str,
+    /// Tuples that hold for this question alone. One of these counts instead of a stored one on the same three.
+    pub tuples: &'a [Tuple],
+    /// Values for the parameters of conditions.
+    pub context: &'a Map<String, Json>,
+    /// The most steps that the answer may take.
+    pub steps: u32,
+    /// Whether the answer says which tuples grant.
+    pub explain: bool,
+}
+
+/// Why a question cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unaskable {
+    /// The subject is none, or of no type or relation of the model.
+    Subject(String),
+    /// The relation is none of the object's type.
+    Relation(String),
+    /// The object is none, or of no type of the model.
+    Object(String),
+    /// A tuple of the question does not fit the model.
+    Tuple(String),
+}
+
+impl Engine {
+    /// Loads a model that was read, and its tuples.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn new(model: &Model, tuples: &[Tuple]) -> Result<Engine, LoadError> {
+        let schema = Schema::new(model).map_err(LoadError::Model)?;
+        let store = Store::new(&schema, tuples).map_err(|(at, problem)| LoadError::Tuple { at, problem })?;
+        Ok(Engine { schema, store })
+    }
+
+    /// The number of tuples.
+    #[must_use]
+    pub fn tuples(&self) -> usize {
+        self.store.edges.len()
+    }
+
+    /// The memory that the tuples take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.store.bytes()
+    }
+
+    /// The model, by numbers.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn check(&self, question: Question<'_>) -> Result<Answer, Unaskable> {
+        Run::new(&self.schema, &self.store, question).map(Run::answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! rebac: may this subject do this to this object?
+//!
+//! A request's way: [`filter`] finds the rule that matches, [`ask`] fills in its questions, [`engine`] answers them.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`config`], [`policy`] | the configuration as written, and as meant |
+//! | [`filter`] | from request to step |
+//! | [`ask`] | from a rule's question to the engine's |
+//! | [`engine`] | a model with its tuples, and the answers to questions |
+//! | [`model`] | what types, relations and conditions there are |
+//! | [`tuples`] | who has which relation to what |
+//! | [`condition`] | expressions that tuples depend on |
+//! | [`counters`] | metrics |
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
+
+pub mod ask;
+pub mod condition;
+pub mod config;
+pub mod counters;
+pub mod engine;
+pub mod filter;
+pub mod model;
+pub mod policy;
+pub mod tuples;
+
+/// The module's entry point.
+#[cfg(all(target_arch = "wasm32", feature = "entry"))]
+mod entry {
+    #![allow(unsafe_code, missing_docs, unreachable_pub, reason = "the SDK's macro exports `_initialize`")]
+    use portcullis_common::shell::{self, proxy_wasm};
+
+    proxy_wasm::main! {{ shell::start::<crate::filter::Rebac>(); }}
+}

@@ -1,0 +1,72 @@
+//! The model and the tuples.
+
+use portcullis_common::config::ConfigError;
+
+use super::error;
+use crate::config::{RawEmbedded, RawTuple};
+use crate::engine::{Engine, LoadError};
+use crate::model::{Model, ModelError, json, parser};
+use crate::tuples::{Conditioned, Tuple};
+
+const MODEL: &str = "engine.embedded.model";
+
+/// Loads the engine inside the filter.
+///
+/// # Errors
+/// What is wrong with model or tuples.
+pub(super) fn embedded(raw: RawEmbedded) -> Result<Engine, ConfigError> {
+    let text = raw.model.ok_or_else(|| error(MODEL, "missing; write a model, beginning with `model`"))?;
+    let model = model(&text).map_err(|errors| of_model(&errors))?;
+    let mut tuples = Vec::new();
+    for (n, raw) in raw.tuples.unwrap_or_default().into_iter().enumerate() {
+        if matches!(&raw, RawTuple::Parts(parts) if parts.condition.as_ref().is_some_and(|c| c.name.is_empty()))
+        {
+            let problem = "empty; write the name of a condition of the model";
+            return Err(error(format!("{}.condition.name", place(n)), problem));
+        }
+        tuples.push(tuple(raw).map_err(|problem| {
+            let remedy = if problem.contains("; ") { "" } else { "; write it as document:1#viewer@user:ann" };
+            error(place(n), format!("{problem}{remedy}"))
+        })?);
+    }
+    Engine::new(&model, &tuples).map_err(|problem| match problem {
+        LoadError::Model(errors) => of_model(&errors),
+        LoadError::Tuple { at, problem } => {
+            error(place(at), format!("{problem}; see the model for what fits"))
+        }
+    })
+}
+
+fn place(at: usize) -> String {
+    format!("engine.embedded.tuples[{at}]")
+}
+
+fn model(text: &str) -> Result<Model, Vec<ModelError>> {
+    if text.trim_start().starts_with('{') {
+        return json::parse(text).map_err(|error| vec![error]);
+    }
+    parser::parse(text)
+}
+
+fn of_model(errors: &[ModelError]) -> ConfigError {
+    let mut all: Vec<String> = errors.iter().take(5).map(ToString::to_string).collect();
+    if errors.len() > 5 {
+        all.push("and more".to_owned());
+    }
+    error(MODEL, all.join("; "))
+}
+
+fn tuple(raw: RawTuple) -> Result<Tuple, String> {
+    match raw {
+        RawTuple::Text(text) => Tuple::parse(&text).map_err(str::to_owned),
+        RawTuple::Parts(parts) => Ok(Tuple {
+            object: parts.object.into(),
+            relation: parts.relation.into(),
+            subject: parts.user.into(),
+            condition: parts.condition.map(|condition| Conditioned {
+                name: condition.name.into(),
+                context: condition.context.unwrap_or_default().into_iter().collect(),
+            }),
+        }),
+    }
+}

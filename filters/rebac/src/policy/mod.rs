@@ -1,0 +1,131 @@
+//! The configuration as it is meant: checked, resolved, ready to be asked.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | this one | the plugin |
+//! | [`engine`] | the model and the tuples |
+//! | [`rules`] | which requests are which questions |
+
+pub mod engine;
+pub mod rules;
+
+use std::rc::Rc;
+
+use portcullis_common::config::ConfigError;
+use portcullis_common::explain::Explain;
+use portcullis_common::facts::{self, PropertyKey};
+use portcullis_common::filter::Plugin;
+use portcullis_common::matching::owned::OwnedHeaders;
+use portcullis_common::matching::path::EncodedSlash;
+use portcullis_common::matching::rules::Rules;
+use portcullis_common::mode::{Enforcement, Mode};
+
+use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::engine::Engine;
+
+pub use self::rules::{Check, Checks, Rule};
+
+const NAME: &str = "rebac";
+
+/// The steps of an answer where nothing else is written.
+const STEPS: u32 = 10_000;
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Policy {
+    /// Name and keys of the plugin.
+    pub plugin: Plugin,
+    /// Whether it does anything.
+    pub enabled: bool,
+    /// The plugin whose subject and claims are read.
+    pub identity: Rc<str>,
+    /// Who answers.
+    pub engine: Engine,
+    /// The most steps of an answer.
+    pub max_steps: u32,
+    /// What the rules are about.
+    pub matches: Rules,
+    /// What they ask, in the same order.
+    pub rules: Vec<Rule>,
+    /// What no rule matches.
+    pub unmatched: Unmatched,
+    /// Which refusals outside any rule are carried out.
+    pub enforcement: Enforcement,
+    /// What happens to CORS preflights.
+    pub preflights: Preflights,
+    /// What `%2F` is.
+    pub encoded_slash: EncodedSlash,
+    /// Who is told how they were judged.
+    pub explain: Option<Explain>,
+    /// The key of the explanation of a request that passes.
+    pub explain_key: PropertyKey,
+}
+
+impl Policy {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what to write instead.
+    pub fn new(raw: RawConfig) -> Result<Policy, ConfigError> {
+        let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
+        let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
+        let mode = raw.mode.unwrap_or_default();
+        if mode == Mode::Shadow && raw.percent.is_some() {
+            return Err(error(
+                "percent",
+                "a share of nothing: the plugin is in shadow; leave out one of the two",
+            ));
+        }
+        let engine =
+            raw.engine.ok_or_else(|| error("engine", "missing; write {embedded: {model, tuples}}"))?;
+        let embedded =
+            engine.embedded.ok_or_else(|| error("engine.embedded", "missing; write {model, tuples}"))?;
+        let max_steps = match embedded.max_steps {
+            None => STEPS,
+            Some(steps) => {
+                let fits = u32::try_from(steps.get()).ok().filter(|n| (1..=1_000_000).contains(n));
+                fits.ok_or_else(|| {
+                    error("engine.embedded.max_steps", "out of range; write a number from 1 to 1000000")
+                })?
+            }
+        };
+        let engine = engine::embedded(embedded)?;
+        let unmatched = raw.unmatched.ok_or_else(|| {
+            error("unmatched", "missing; write deny to refuse what no rule matches, or allow to let it pass")
+        })?;
+        let raw_rules = raw.rules.ok_or_else(|| error("rules", rules::NO_RULES))?;
+        let (matches, rules) = rules::rules(raw_rules, &engine, &identity, mode, raw.percent)?;
+        let explain = raw.explain.map(|raw| {
+            Explain::new(raw).map_err(|(field, problem)| error(format!("explain.{field}"), problem))
+        });
+        Ok(Policy {
+            plugin: Plugin::new(&name, OwnedHeaders::new([])),
+            enabled: raw.enabled.unwrap_or(true),
+            identity,
+            engine,
+            max_steps,
+            matches,
+            rules,
+            unmatched,
+            enforcement: Enforcement::new(mode, raw.percent),
+            preflights: raw.preflights.unwrap_or_default(),
+            encoded_slash: raw.encoded_slash.unwrap_or_default(),
+            explain: explain.transpose()?,
+            explain_key: facts::key(&name, "explain"),
+        })
+    }
+
+    /// The name of a rule; `None` stands for requests that no rule matches.
+    #[must_use]
+    pub fn rule_name(&self, rule: Option<usize>) -> Rc<str> {
+        let rule = rule.and_then(|n| self.rules.get(n));
+        rule.map_or_else(|| facts::UNMATCHED.into(), |rule| Rc::clone(&rule.name))
+    }
+}
+
+// Out of line: none of the calls is on a way that is taken twice.
+#[cold]
+#[inline(never)]
+fn error(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    ConfigError::new(NAME, path, problem)
+}

@@ -1,0 +1,249 @@
+//! Which requests are which questions.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use portcullis_common::config::ConfigError;
+use portcullis_common::matching::rules::Rules;
+use portcullis_common::mode::{Enforcement, Mode, Percent};
+use portcullis_common::values::context::Reader;
+use portcullis_common::values::source::Source;
+use portcullis_common::values::template::Template;
+
+use super::error;
+use crate::config::rules::{RawCheck, RawChecks, RawRelation, RawRule};
+use crate::engine::Engine;
+use crate::tuples::Subject;
+
+/// A checked rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: Rc<str>,
+    /// What it asks.
+    pub checks: Checks,
+    /// What may not be seen is not found.
+    pub hide: bool,
+    /// Which of its refusals are carried out.
+    pub enforcement: Enforcement,
+}
+
+/// Questions.
+#[derive(Debug)]
+pub enum Checks {
+    /// None.
+    Nothing,
+    /// One of these has to hold.
+    Any(Vec<Check>),
+    /// All of these have to hold.
+    All(Vec<Check>),
+}
+
+/// A question, not yet filled in.
+#[derive(Debug)]
+pub struct Check {
+    /// Who.
+    pub subject: Filled,
+    /// Which relation.
+    pub relation: Relation,
+    /// To what.
+    pub object: Filled,
+    /// Values for conditions.
+    pub context: Vec<(Box<str>, Filled)>,
+    /// The parameter that is the time of the request.
+    pub now: Option<Box<str>>,
+}
+
+/// A relation, or one for each method.
+#[derive(Debug)]
+pub enum Relation {
+    /// For every method.
+    One(Box<str>),
+    /// By method; GET covers HEAD.
+    ByMethod(Vec<(Box<str>, Box<str>)>),
+}
+
+/// A template with its sources ready to be read.
+#[derive(Debug)]
+pub struct Filled {
+    /// The template.
+    pub template: Template,
+    /// Its sources.
+    pub readers: Vec<Reader>,
+}
+
+pub(super) const NO_RULES: &str =
+    "empty; write at least {match: {path: \"/**\"}, checks: {all: [{subject, relation, object}]}}";
+
+/// The rules, and what they are about.
+///
+/// # Errors
+/// What is wrong, where, and what to write instead.
+pub(super) fn rules(
+    raw: Vec<RawRule>,
+    engine: &Engine,
+    identity: &str,
+    mode: Mode,
+    percent: Option<Percent>,
+) -> Result<(Rules, Vec<Rule>), ConfigError> {
+    if raw.is_empty() {
+        return Err(error("rules", NO_RULES));
+    }
+    let (mut matches, mut rules): (Vec<_>, Vec<Rule>) = (Vec::new(), Vec::new());
+    let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+    for (n, rule) in raw.into_iter().enumerate() {
+        let path = format!("rules[{n}]");
+        let name = rule.name.map_or_else(|| format!("rule-{n}").into(), |name| name.0);
+        if let Some(first) = names.insert(Rc::clone(&name), n) {
+            let problem = format!("{name} is the name of rules[{first}] too; give each rule its own");
+            return Err(error(format!("{path}.name"), problem));
+        }
+        let matching = rule.matches.ok_or_else(|| {
+            error(format!("{path}.match"), "missing; write {path: \"/**\"}, or {} for every request")
+        })?;
+        if let Some(part) = matching.empty_part() {
+            let problem = "empty, so nothing would match; leave it out, or list what should";
+            return Err(error(format!("{path}.match.{part}"), problem));
+        }
+        if rule.mode == Some(Mode::Shadow) && rule.percent.is_some() {
+            let problem = "a share of nothing: the rule is in shadow; leave out one of the two";
+            return Err(error(format!("{path}.percent"), problem));
+        }
+        let checks = rule.checks.ok_or_else(|| {
+            error(format!("{path}.checks"), "missing; write none, {any: [CHECK]} or {all: [CHECK]}")
+        })?;
+        rules.push(Rule {
+            name,
+            checks: checks_of(&format!("{path}.checks"), checks, engine, identity)?,
+            hide: rule.hide == Some(true),
+            enforcement: Enforcement::new(rule.mode.unwrap_or(mode), rule.percent.or(percent)),
+        });
+        matches.push(matching);
+    }
+    let matches = Rules::new(&matches);
+    if let Some((covered, by)) = matches.covered() {
+        let problem = format!(
+            "can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front"
+        );
+        return Err(error(format!("rules[{covered}].match"), problem));
+    }
+    Ok((matches, rules))
+}
+
+fn checks_of(path: &str, raw: RawChecks, engine: &Engine, identity: &str) -> Result<Checks, ConfigError> {
+    let RawChecks::Some(group) = raw else { return Ok(Checks::Nothing) };
+    let list = |field: &str, raw: Vec<RawCheck>| {
+        let path = format!("{path}.{field}");
+        if raw.is_empty() {
+            return Err(error(
+                path,
+                "empty, so nothing would be asked; write checks, or none instead of the group",
+            ));
+        }
+        let one = |(n, raw)| check(&format!("{path}[{n}]"), raw, engine, identity);
+        raw.into_iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    match (group.any, group.all) {
+        (Some(any), None) => list("any", any).map(Checks::Any),
+        (None, Some(all)) => list("all", all).map(Checks::All),
+        _ => Err(error(path, "not one group; write exactly one of any and all")),
+    }
+}
+
+fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<Check, ConfigError> {
+    let at = |field: &str| format!("{path}.{field}");
+    let subject =
+        raw.subject.ok_or_else(|| error(at("subject"), "missing; write \"user:{subject}\", say"))?;
+    let object =
+        raw.object.ok_or_else(|| error(at("object"), "missing; write \"document:{path.id}\", say"))?;
+    let relation = raw
+        .relation
+        .ok_or_else(|| error(at("relation"), "missing; write a relation of the object's type"))?;
+    if raw.from_client != Some(true)
+        && let Some(source) = subject.sources().find(|s| s.is_from_client())
+    {
+        let problem =
+            format!("the client chooses {source}; write from_client: true beside it if that is meant");
+        return Err(error(at("subject"), problem));
+    }
+    type_of(&at("subject"), &subject, engine)?;
+    let kind = type_of(&at("object"), &object, engine)?;
+    let known = |path: String, name: &str| {
+        if engine.schema().relation(kind, name).is_some() {
+            return Ok(Box::from(name));
+        }
+        let problem =
+            format!("{} has no relation {name}; write one of the model", engine.schema().type_name(kind));
+        Err(error(path, problem))
+    };
+    let relation = match relation {
+        RawRelation::One(name) => Relation::One(known(at("relation"), &name)?),
+        RawRelation::ByMethod(methods) if methods.is_empty() => {
+            return Err(error(at("relation"), "empty; write a relation, or relations by method"));
+        }
+        RawRelation::ByMethod(methods) => {
+            let one = |(method, name): (String, String)| {
+                let path = at(&format!("relation.{method}"));
+                if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                    return Err(error(path, "not a method; write it in capitals, such as GET"));
+                }
+                Ok((method.into(), known(path, &name)?))
+            };
+            Relation::ByMethod(methods.into_iter().map(one).collect::<Result<_, _>>()?)
+        }
+    };
+    if raw.context.as_ref().is_some_and(BTreeMap::is_empty) {
+        return Err(error(at("context"), "empty; leave it out, or write a template for each parameter"));
+    }
+    let mut context = Vec::new();
+    for (name, template) in raw.context.unwrap_or_default() {
+        if !engine.schema().has_parameter(&name) {
+            let problem = "no condition of the model has this parameter; remove it, or mend its name";
+            return Err(error(at(&format!("context.{name}")), problem));
+        }
+        context.push((name.into(), Filled::new(template, identity)));
+    }
+    if let Some(now) = &raw.now
+        && !engine.schema().has_parameter(now)
+    {
+        return Err(error(at("now"), "no condition of the model has this parameter; mend its name"));
+    }
+    Ok(Check {
+        subject: Filled::new(subject, identity),
+        relation,
+        object: Filled::new(object, identity),
+        context,
+        now: raw.now.map(Into::into),
+    })
+}
+
+/// The type that a template begins with: a word of the model and a colon, in front of its first source.
+fn type_of(path: &str, template: &Template, engine: &Engine) -> Result<u16, ConfigError> {
+    if template.runs_together() {
+        let problem =
+            "two sources side by side, so that different values give one text; write something between them";
+        return Err(error(path, problem));
+    }
+    let kind = template.lead().split_once(':').map(|(kind, _)| kind);
+    let kind = kind.ok_or_else(|| error(path, "no type in front; write it as \"user:{subject}\""))?;
+    let number = engine.schema().kind(kind);
+    let number =
+        number.ok_or_else(|| error(path, format!("the model has no type {kind}; write one that it has")))?;
+    if template.sources().next().is_none() {
+        Subject::parse(template.lead()).map_err(|problem| error(path, format!("{problem}; mend it")))?;
+    }
+    Ok(number)
+}
+
+impl Filled {
+    fn new(template: Template, identity: &str) -> Filled {
+        let readers = template.sources().map(|source| Reader::new(source.clone(), identity)).collect();
+        Filled { template, readers }
+    }
+
+    /// The reader of a source.
+    #[must_use]
+    pub fn reader(&self, source: &Source) -> Option<&Reader> {
+        self.readers.iter().find(|r| r.source() == source)
+    }
+}

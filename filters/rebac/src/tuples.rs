@@ -1,0 +1,197 @@
+//! Tuples: who has which relation to what.
+
+use serde_json::{Map, Value as Json};
+
+/// The most characters of a subject.
+const LONGEST_SUBJECT: usize = 512;
+/// The most characters of an object.
+const LONGEST_OBJECT: usize = 256;
+
+/// A tuple as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuple {
+    /// `document:1`
+    pub object: Box<str>,
+    /// `viewer`
+    pub relation: Box<str>,
+    /// `user:ann`, `user:*` or `group:1#member`
+    pub subject: Box<str>,
+    /// The condition under which it holds.
+    pub condition: Option<Conditioned>,
+}
+
+/// A condition of a tuple.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conditioned {
+    /// Its name.
+    pub name: Box<str>,
+    /// Values for its parameters.
+    pub context: Map<String, Json>,
+}
+
+impl Tuple {
+    /// Reads `document:1#viewer@user:ann`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Tuple, &'static str> {
+        const FORM: &str = "not a tuple; write it as document:1#viewer@user:ann";
+        let (object, rest) = text.split_once('#').ok_or(FORM)?;
+        let (relation, subject) = rest.split_once('@').ok_or(FORM)?;
+        Object::parse(object)?;
+        if !is_relation(relation) {
+            return Err("the relation is empty, or holds blanks or : # @");
+        }
+        Subject::parse(subject)?;
+        Ok(Tuple {
+            object: object.into(),
+            relation: relation.into(),
+            subject: subject.into(),
+            condition: None,
+        })
+    }
+}
+
+/// An object: `type:id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object<'a> {
+    /// All of it.
+    pub text: &'a str,
+    /// Its type.
+    pub kind: &'a str,
+    /// Which one of its type.
+    pub id: &'a str,
+}
+
+impl<'a> Object<'a> {
+    /// Reads an object, which is not everybody of a type.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &'a str) -> Result<Object<'a>, &'static str> {
+        let object = typed(text)?;
+        if object.id == "*" {
+            return Err("an object cannot be everybody of a type; write its id");
+        }
+        if text.chars().count() > LONGEST_OBJECT {
+            return Err("an object is longer than 256 characters");
+        }
+        Ok(object)
+    }
+}
+
+fn typed(text: &str) -> Result<Object<'_>, &'static str> {
+    let (kind, id) = text.split_once(':').ok_or("an object without a type; write it as document:1")?;
+    if kind.is_empty() || id.is_empty() {
+        return Err("an object without a type or an id; write it as document:1");
+    }
+    if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#') || id.contains(':') {
+        return Err("an object holds blanks, control characters, # or a second colon");
+    }
+    Ok(Object { text, kind, id })
+}
+
+/// Whether objects may have this id, by the rule of OpenFGA's own validators, which is narrower than its server's.
+#[must_use]
+pub fn is_plain_id(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_|*@.+/-".contains(c);
+    !id.is_empty() && !id.starts_with('*') && id.chars().all(plain)
+}
+
+/// Whether a relation could have this name.
+#[must_use]
+pub fn is_relation(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().count() <= 50
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '#' | '@'))
+}
+
+/// Who is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// `user:ann`
+    One(Object<'a>),
+    /// `user:*`: everybody of a type.
+    Everybody(&'a str),
+    /// `group:1#member`: those with a relation to an object.
+    Related(Object<'a>, &'a str),
+}
+
+impl<'a> Subject<'a> {
+    /// Reads a subject.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &'a str) -> Result<Subject<'a>, &'static str> {
+        if text.chars().count() > LONGEST_SUBJECT {
+            return Err("a subject is longer than 512 characters");
+        }
+        if let Some((object, relation)) = text.split_once('#') {
+            if !is_relation(relation) {
+                return Err("a subject's relation is empty, or holds blanks or : # @");
+            }
+            return Ok(Subject::Related(typed(object)?, relation));
+        }
+        let object = typed(text)?;
+        Ok(if object.id == "*" { Subject::Everybody(object.kind) } else { Subject::One(object) })
+    }
+
+    /// The type.
+    #[must_use]
+    pub fn kind(&self) -> &'a str {
+        match self {
+            Subject::One(object) | Subject::Related(object, _) => object.kind,
+            Subject::Everybody(kind) => kind,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tuples_are_read_as_they_are_written() {
+        let tuple = Tuple::parse("document:1#viewer@group:eng#member").unwrap();
+        assert_eq!(
+            (&*tuple.object, &*tuple.relation, &*tuple.subject),
+            ("document:1", "viewer", "group:eng#member")
+        );
+        assert!(Tuple::parse("document:a@b.c#viewer@user:x@y.z").is_ok());
+        for bad in [
+            "",
+            "document:1",
+            "document:1#viewer",
+            "document:1#viewer@",
+            "document:1#@user:ann",
+            "document#viewer@user:ann",
+            "document:1#viewer@ann",
+            "document:1#vie wer@user:ann",
+            "document:*#viewer@user:ann",
+            ":1#viewer@user:ann",
+            "document:#viewer@user:ann",
+            "document:1#viewer@user:a b",
+            "document:1:2#viewer@user:ann",
+            "document:1#viewer@group:1#",
+            "document:1#viewer@user:a\u{0}",
+        ] {
+            assert!(Tuple::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Tuple::parse(&format!("document:{}#viewer@user:a", "x".repeat(247))).is_ok());
+        assert!(Tuple::parse(&format!("document:{}#viewer@user:a", "x".repeat(248))).is_err());
+    }
+
+    #[test]
+    fn subjects_are_one_all_or_those_with_a_relation() {
+        assert!(
+            matches!(Subject::parse("user:ann"), Ok(Subject::One(o)) if o.id == "ann" && o.kind == "user")
+        );
+        assert_eq!(Subject::parse("user:*"), Ok(Subject::Everybody("user")));
+        assert!(
+            matches!(Subject::parse("group:1#member"), Ok(Subject::Related(o, "member")) if o.text == "group:1")
+        );
+        for bad in ["*", "ann", "user:", "user:a#", "user:a#b#c", "#member"] {
+            assert!(Subject::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
