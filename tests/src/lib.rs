@@ -10,6 +10,7 @@
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
+//! | [`key_server`] | a key server that is rotated, slowed, broken and stopped |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
 //! | [`tokens`] | keys, and tokens signed with them |
@@ -25,6 +26,7 @@ pub mod envoy;
 pub mod examples;
 pub mod gate;
 pub mod hostile;
+pub mod key_server;
 pub mod markdown;
 pub mod observability;
 pub mod paths;

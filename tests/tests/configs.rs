@@ -164,6 +164,20 @@ fn every_number_has_its_range_and_may_be_a_double() {
         ("jwt-auth", "/providers/corp/clock_skew", "400d"),
         ("jwt-auth", "/providers/corp/max_lifetime", "0s"),
         ("jwt-auth", "/max_token", "0B"),
+        ("jwt-auth", "/providers/fetched/keys/jwks_url", "keys.test/a"),
+        ("jwt-auth", "/providers/fetched/keys/jwks_url", "https://u@keys.test/a"),
+        ("jwt-auth", "/providers/fetched/keys/discovery", "https://elsewhere.test/a"),
+        ("jwt-auth", "/providers/fetched/keys/min_fresh", "999ms"),
+        ("jwt-auth", "/providers/fetched/keys/max_fresh", "29s"),
+        ("jwt-auth", "/providers/fetched/keys/timeout", "61s"),
+        ("jwt-auth", "/providers/fetched/keys/timeout", "0s"),
+        ("jwt-auth", "/providers/fetched/keys/refetch_interval", "0s"),
+        ("jwt-auth", "/providers/fetched/keys/wait", "2m"),
+        ("jwt-auth", "/providers/fetched/keys/max_size", "0B"),
+        ("jwt-auth", "/providers/fetched/keys/max_size", "5MiB"),
+        ("jwt-auth", "/providers/fetched/deny/list/url", "/list"),
+        ("jwt-auth", "/providers/fetched/deny/list/interval", "0s"),
+        ("jwt-auth", "/providers/fetched/deny/list/max_size", "5MiB"),
         ("jwt-auth", "/max_token", "65KiB"),
         ("jwt-auth", "/cache/size", "257MiB"),
         ("jwt-auth", "/realm", "a\"b"),
@@ -225,7 +239,7 @@ fn parent(pointer: &str) -> String {
 /// Objects whose names are the operator's own: there, any name is known.
 fn is_map(pointer: &str) -> bool {
     pointer == "/providers"
-        || ["/claim_headers", "/issuer_values", "/when", "/plans/tiers", "/overrides/values"]
+        || ["/claim_headers", "/clusters", "/issuer_values", "/when", "/plans/tiers", "/overrides/values"]
             .iter()
             .any(|map| pointer.ends_with(map))
         || pointer.contains("/jwks/keys/")

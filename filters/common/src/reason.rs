@@ -42,6 +42,10 @@ pub enum Reason {
     StoreUnavailable,
     /// On a list of those who are refused.
     Denied,
+    /// The keys to check a token with could not be fetched.
+    KeysUnavailable,
+    /// The list of refused tokens could not be fetched.
+    DenyListUnavailable,
 }
 
 /// How a reason is put to a client.
@@ -59,7 +63,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 19] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -77,6 +81,8 @@ impl Reason {
         Reason::RateLimited,
         Reason::StoreUnavailable,
         Reason::Denied,
+        Reason::KeysUnavailable,
+        Reason::DenyListUnavailable,
     ];
 
     /// The word and what goes with it.
@@ -140,6 +146,15 @@ impl Reason {
                 ("store_unavailable", 503, UNAVAILABLE, "The limit could not be checked just now.")
             }
             Reason::Denied => ("denied", 403, PERMISSION_DENIED, "This client is refused here."),
+            Reason::KeysUnavailable => {
+                ("keys_unavailable", 503, UNAVAILABLE, "Tokens cannot be checked just now.")
+            }
+            Reason::DenyListUnavailable => (
+                "deny_list_unavailable",
+                503,
+                UNAVAILABLE,
+                "Whether the token was withdrawn cannot be checked just now.",
+            ),
         };
         Spec { word, status, grpc, detail }
     }

@@ -12,7 +12,8 @@
 //! | [`authenticate`] | the order of checks |
 //! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
-//! | [`algorithm`], [`keys`], [`roca`], [`der`], [`verify`] | keys and signatures |
+//! | [`algorithm`], [`keys`], [`roca`], [`rsa`], [`der`], [`verify`] | keys and signatures |
+//! | [`servers`], [`discovery`] | keys and deny lists that are fetched |
 //! | [`claims`] | dates, audiences, nested claims |
 //! | [`requirement`] | what a verified token has to grant |
 //! | [`identity`] | facts and headers |
@@ -30,6 +31,7 @@ pub mod counters;
 pub mod credentials;
 pub mod deny;
 pub mod der;
+pub mod discovery;
 pub mod filter;
 pub mod identity;
 pub mod issuer;
@@ -39,6 +41,8 @@ pub mod profile;
 pub mod requirement;
 pub mod resource;
 pub mod roca;
+pub mod rsa;
+pub mod servers;
 pub mod token;
 pub mod verify;
 
