@@ -10,6 +10,7 @@
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
+//! | [`keycloak`] | a real Keycloak |
 //! | [`key_server`] | a key server that is rotated, slowed, broken and stopped |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
@@ -27,6 +28,7 @@ pub mod examples;
 pub mod gate;
 pub mod hostile;
 pub mod key_server;
+pub mod keycloak;
 pub mod markdown;
 pub mod observability;
 pub mod paths;
