@@ -271,10 +271,10 @@ fn a_withdrawn_key_takes_what_is_remembered_with_it() {
 fn whatever_the_server_says_the_last_good_keys_serve_until_their_end() {
     let world = world();
     let plugin = ready(&world, json!({}));
-    let mut seen = 1;
     let long = vec![b' '; 600 << 10];
     let longer = vec![b' '; 10 << 20];
-    let answers: [(&[(&str, &str)], &[u8], &str); 7] = [
+    type Broken<'a> = (&'a [(&'a str, &'a str)], &'a [u8], &'a str);
+    let answers: [Broken<'_>; 7] = [
         (&[], b"", "reset"),
         (&[(":status", "200")], b"<html>", "invalid"),
         (&[(":status", "200")], b"{\"keys\":[]}", "invalid"),
@@ -290,8 +290,7 @@ fn whatever_the_server_says_the_last_good_keys_serve_until_their_end() {
     for (n, (headers, body, outcome)) in answers.into_iter().enumerate() {
         let before = world.metric(&["portcullis_fetches_total", &format!("outcome=.={outcome};")]);
         plugin.tick();
-        let [call] = &fresh_calls(&plugin, seen)[..] else { panic!("{outcome}: one call") };
-        seen += 1;
+        let [call] = &fresh_calls(&plugin, n + 1)[..] else { panic!("{outcome}: one call") };
         plugin.answer_http(call.token, headers, body);
         assert_eq!(world.metric(&["portcullis_fetches_total", &format!("outcome=.={outcome};")]), before + 1);
         assert_eq!(ask(&plugin, &token()).1, Went::On, "{outcome}");
