@@ -186,36 +186,57 @@ async fn rfc_7520_and_rfc_8037_and_rfc_7797() {
     }
 }
 
-/// RFC 7515, appendix A.1 (HS256) and A.3 (ES256), and appendix A.5 (`none`).
+/// RFC 7515, appendix A.1 (HS256), A.2 (RS256), A.3 (ES256), A.4 (ES512), A.5 (`none`), A.6 and A.7 (JSON serializations).
 #[tokio::test]
 async fn rfc_7515_appendix_a() {
     const CLAIMS: &str =
         "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    const A_2: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+    const A_3: &str =
+        "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
     let verifiers = Verifiers::start().await;
     let secret = json!({"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"});
+    let rsa = json!({
+        "kty": "RSA",
+        "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+        "e": "AQAB"
+    });
     let p256 = json!({
         "kty": "EC", "crv": "P-256",
         "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
     });
-    for (what, key, header, signature, want) in [
-        (
-            "A.1",
-            &secret,
-            "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
-            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-            "accept",
-        ),
-        (
-            "A.3",
-            &p256,
-            "eyJhbGciOiJFUzI1NiJ9",
-            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
-            "accept",
-        ),
-        ("A.5", &p256, "eyJhbGciOiJub25lIn0", "", "shape"),
+    let p521 = json!({
+        "kty": "EC", "crv": "P-521",
+        "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+        "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"
+    });
+    let a_1 = format!(
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{CLAIMS}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    );
+    let a_2 = format!("eyJhbGciOiJSUzI1NiJ9.{CLAIMS}.{A_2}");
+    let a_3 = format!("eyJhbGciOiJFUzI1NiJ9.{CLAIMS}.{A_3}");
+    let a_4 = "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn".to_owned();
+    let a_5 = format!("eyJhbGciOiJub25lIn0.{CLAIMS}.");
+    let a_6 = json!({"payload": CLAIMS, "signatures": [
+        {"protected": "eyJhbGciOiJSUzI1NiJ9", "header": {"kid": "2010-12-29"}, "signature": A_2},
+        {"protected": "eyJhbGciOiJFUzI1NiJ9", "header": {"kid": "e9bc097a-ce51-4036-9562-d2ade882db0d"}, "signature": A_3},
+    ]});
+    let a_7 = json!({
+        "payload": CLAIMS, "protected": "eyJhbGciOiJFUzI1NiJ9",
+        "header": {"kid": "e9bc097a-ce51-4036-9562-d2ade882db0d"}, "signature": A_3
+    });
+    for (what, key, jws, want) in [
+        ("A.1", &secret, &a_1, "accept"),
+        ("A.2", &rsa, &a_2, "accept"),
+        ("A.3", &p256, &a_3, "accept"),
+        ("A.4", &p521, &a_4, "accept"),
+        ("A.5", &p256, &a_5, "shape"),
+        ("A.6", &p256, &a_6.to_string(), "json_serialization"),
+        ("A.7", &p256, &a_7.to_string(), "json_serialization"),
+        // The example of another key is none of this one.
+        ("A.2 with the key of A.3", &p256, &a_2, "no_key"),
     ] {
-        let jws = format!("{header}.{CLAIMS}.{signature}");
-        assert_eq!(verifiers.verdict(&json!([key]), &jws).await, want, "{what}");
+        assert_eq!(verifiers.verdict(&json!([key]), jws).await, want, "{what}");
     }
 }
