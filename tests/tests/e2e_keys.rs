@@ -27,7 +27,7 @@ fn keys(server: &KeyServer, more: Value) -> Value {
         "clusters": server.clusters(),
         "min_fresh": "1s",
         "refetch_interval": "1s",
-        "timeout": "2s",
+        "timeout": "1s",
         "wait": "20s"
     });
     for (name, value) in more.as_object().unwrap() {

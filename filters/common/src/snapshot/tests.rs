@@ -348,7 +348,10 @@ fn torn_content_is_read_again_and_at_last_fetched_again() {
     a.gets(0, "one");
     let chunk = a.snapshot.store.chunk(1, 0);
     let (good, cas) = shared.get(&chunk).unwrap();
-    shared.set(&chunk, b"12345678torn", cas).unwrap();
+    // A chunk of another version, and one of this version with other bytes.
+    shared.set(&chunk, b"12345678one", cas).unwrap();
+    assert!(!b.tick(1).adopted && b.call.is_none());
+    shared.set(&chunk, &[&good[..8], b"two"].concat(), Cas(0)).unwrap();
     assert!(!b.tick(1).adopted && b.call.is_none());
     shared.set(&chunk, &good, Cas(0)).unwrap();
     assert!(b.tick(1).adopted);
