@@ -170,40 +170,47 @@ async fn a_rotation_under_load_loses_no_request() {
 }
 
 #[tokio::test]
-async fn whatever_the_server_does_valid_keys_serve_on() {
-    for workers in [1, 4] {
-        let server = KeyServer::start().await;
-        server.keys(&[rsa_jwk()], 1);
-        let gate = Fetching::over(server, workers).await;
+async fn whatever_the_server_does_valid_keys_serve_on_with_one_worker() {
+    whatever_the_server_does(1).await;
+}
+
+#[tokio::test]
+async fn whatever_the_server_does_valid_keys_serve_on_with_four_workers() {
+    whatever_the_server_does(4).await;
+}
+
+async fn whatever_the_server_does(workers: u32) {
+    let server = KeyServer::start().await;
+    server.keys(&[rsa_jwk()], 1);
+    let gate = Fetching::over(server, workers).await;
+    gate.all_answer(&rsa(), 200).await;
+    let faults = [
+        ("status", Answer::Status(500)),
+        ("invalid", Answer::Text("<html>Sign in</html>".into())),
+        ("reset", Answer::Long(10 << 20)),
+        ("invalid", Answer::Json(json!({"keys": []}), 1)),
+        ("invalid", Answer::Json(json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}), 1)),
+        ("reset", Answer::BreaksOff),
+        ("timeout", Answer::Hangs),
+    ];
+    for (outcome, fault) in faults {
+        let before = gate.fetched(outcome).await;
+        gate.server.set("/keys", fault.clone());
+        gate.envoy.wait_until(outcome, async || gate.fetched(outcome).await > before).await;
         gate.all_answer(&rsa(), 200).await;
-        let faults = [
-            ("status", Answer::Status(500)),
-            ("invalid", Answer::Text("<html>Sign in</html>".into())),
-            ("reset", Answer::Long(10 << 20)),
-            ("invalid", Answer::Json(json!({"keys": []}), 1)),
-            ("invalid", Answer::Json(json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}), 1)),
-            ("reset", Answer::BreaksOff),
-            ("timeout", Answer::Hangs),
-        ];
-        for (outcome, fault) in faults {
-            let before = gate.fetched(outcome).await;
-            gate.server.set("/keys", fault.clone());
-            gate.envoy.wait_until(outcome, async || gate.fetched(outcome).await > before).await;
-            gate.all_answer(&rsa(), 200).await;
-            assert_eq!(gate.knock(&tampered(&rsa())).await.status, 401, "{fault:?}");
-            // A key that nobody knows, and a server that cannot be asked.
-            let unknown = gate.knock(&other()).await;
-            assert_eq!((unknown.status, unknown.reason().as_str()), (503, "keys_unavailable"), "{fault:?}");
-            assert!(unknown.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1));
-            // Back to good, so that the next fault is not spaced out by this one.
-            let good = gate.fetched("same").await;
-            gate.server.keys(&[rsa_jwk()], 1);
-            gate.envoy.wait_until("a good fetch", async || gate.fetched("same").await > good).await;
-        }
-        gate.server.stop();
-        gate.envoy.wait_until("nobody there", async || gate.fetched("unreachable").await > 0.0).await;
-        gate.all_answer(&rsa(), 200).await;
+        assert_eq!(gate.knock(&tampered(&rsa())).await.status, 401, "{fault:?}");
+        // A key that nobody knows, and a server that cannot be asked.
+        let unknown = gate.knock(&other()).await;
+        assert_eq!((unknown.status, unknown.reason().as_str()), (503, "keys_unavailable"), "{fault:?}");
+        assert!(unknown.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1));
+        // Back to good, so that the next fault is not spaced out by this one.
+        let good = gate.fetched("same").await;
+        gate.server.keys(&[rsa_jwk()], 1);
+        gate.envoy.wait_until("a good fetch", async || gate.fetched("same").await > good).await;
     }
+    gate.server.stop();
+    gate.envoy.wait_until("nobody there", async || gate.fetched("unreachable").await > 0.0).await;
+    gate.all_answer(&rsa(), 200).await;
 }
 
 /// The same token with another subject.
@@ -258,7 +265,7 @@ async fn a_refresh_is_one_fetch_however_many_workers() {
     server.keys(&[rsa_jwk()], 2);
     let gate = Fetching::over(server, 4).await;
     gate.all_answer(&rsa(), 200).await;
-    gate.envoy.wait_until("five refreshes", async || gate.fetched("same").await >= 5.0).await;
+    gate.envoy.wait_until("three refreshes", async || gate.fetched("same").await >= 3.0).await;
     // Counted where they arrive: as many as the workers say they made, all told.
     let made = gate.fetched("same").await + gate.fetched("new").await;
     let arrived = gate.server.fetches("/keys");

@@ -1,4 +1,4 @@
-//! The primitives under jwt-simple's keys, over raw bytes.
+//! The primitives under jwt-simple's keys, and RSA's own ([`crate::rsa`]), over raw bytes.
 
 use crate::algorithm::{Algorithm, Hash};
 use crate::keys::{Key, Material};

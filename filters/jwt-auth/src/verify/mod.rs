@@ -3,7 +3,7 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`in_host`] | Envoy's foreign function `verify_signature`, about 70 times as fast for RSA |
+//! | [`in_host`] | Envoy's foreign function `verify_signature`, many times as fast for RSA |
 //! | [`in_wasm`] | the primitives under jwt-simple's keys, over raw bytes |
 //! | [`known_answers`] | what the host is asked before it is believed |
 
