@@ -1,10 +1,12 @@
 //! From request to step.
 
+mod waiting;
+
 use std::rc::Rc;
 
 use portcullis_common::answer::Refusal;
 use portcullis_common::cache::{Cache, KeyPart};
-use portcullis_common::clock::{Clock, Mono, Now};
+use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
 use portcullis_common::explain;
@@ -30,9 +32,12 @@ use crate::identity::{self, Identity, Unfit};
 use crate::policy::keys::MAX_SIZE;
 use crate::policy::{Policy, Require, Rule};
 use crate::requirement::{Granted, Lack, Requirement};
-use crate::servers::{MOVED, Missing, Servers, What};
+use crate::servers::{Missing, Servers, What};
 use crate::token::Headers;
 use crate::verify::Verifier;
+
+use self::waiting::Patience;
+pub use self::waiting::{Stream, Waiting};
 
 /// The filter.
 #[derive(Debug)]
@@ -45,24 +50,6 @@ pub struct JwtAuth {
     /// Held by every request that waits, so that they can be counted.
     waiting: Rc<()>,
     counters: Counters,
-}
-
-/// The most requests that wait at once, in one worker.
-const MAX_WAITING: usize = 1024;
-
-/// What is remembered of a request.
-#[derive(Debug, Default)]
-pub struct Stream {
-    waits: Option<Rc<()>>,
-}
-
-/// A request that waits for keys or a deny list.
-#[derive(Clone, Copy, Debug)]
-pub struct Waiting {
-    /// When it began to.
-    since: Mono,
-    /// How long it may.
-    until: Mono,
 }
 
 /// What a request may do, judged by one rule.
@@ -235,17 +222,6 @@ impl Filter for JwtAuth {
     }
 }
 
-/// How much longer a request may wait.
-#[derive(Clone, Copy)]
-enum Patience {
-    /// As long as its provider allows.
-    Fresh,
-    /// It waited already.
-    Left(Waiting),
-    /// No longer.
-    Over,
-}
-
 impl JwtAuth {
     fn decide(&mut self, stream: &mut Stream, asked: Asked<'_>, patience: Patience) -> Step<Waiting> {
         let (mut rule, mut judgement) = self.judge(asked);
@@ -280,44 +256,6 @@ impl JwtAuth {
         let ended = if matches!(patience, Patience::Over) { "timeout" } else { "woken" };
         self.count_wait(asked.host, patience, ended);
         self.refuse(asked, rejection, rule)
-    }
-
-    /// Lets the request wait, if what is missing may come in time.
-    fn wait(
-        &mut self,
-        stream: &mut Stream,
-        asked: Asked<'_>,
-        missing: &Missing,
-        patience: Patience,
-    ) -> Option<Step<Waiting>> {
-        let now = asked.now.mono();
-        let provider = asked.policy.providers.get(missing.provider)?;
-        let waiting = match patience {
-            Patience::Fresh => Waiting { since: now, until: now.after(provider.wait) },
-            Patience::Left(waiting) if now < waiting.until => waiting,
-            Patience::Left(_) | Patience::Over => return None,
-        };
-        if !self.servers.ask_for(missing, waiting.since, waiting.until, now) {
-            return None;
-        }
-        if matches!(patience, Patience::Fresh) {
-            // One is this filter's own.
-            if Rc::strong_count(&self.waiting) > MAX_WAITING {
-                self.counters.waited(asked.host, "refused");
-                return None;
-            }
-            if matches!(missing.what, What::Key(_)) {
-                self.counters.missed(asked.host, &provider.name);
-            }
-        }
-        stream.waits = Some(Rc::clone(&self.waiting));
-        Some(Step::Wait(MOVED, waiting.until.since(now), waiting))
-    }
-
-    fn count_wait(&mut self, host: &dyn Host, patience: Patience, how: &'static str) {
-        if !matches!(patience, Patience::Fresh) {
-            self.counters.waited(host, how);
-        }
     }
 
     /// Whether what a remembered token was checked with still holds: the key that made its signature, and the deny list.

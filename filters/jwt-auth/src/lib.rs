@@ -13,7 +13,7 @@
 //! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
 //! | [`algorithm`], [`keys`], [`roca`], [`rsa`], [`der`], [`verify`] | keys and signatures |
-//! | [`servers`], [`discovery`] | keys and deny lists that are fetched |
+//! | [`servers`], [`discovery`], [`absent`] | keys and deny lists that are fetched |
 //! | [`claims`] | dates, audiences, nested claims |
 //! | [`requirement`] | what a verified token has to grant |
 //! | [`identity`] | facts and headers |
@@ -22,6 +22,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
+pub mod absent;
 pub mod algorithm;
 pub mod authenticate;
 pub mod challenge;

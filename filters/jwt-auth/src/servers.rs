@@ -3,7 +3,6 @@
 //! One [`Snapshot`] for each source does the fetching and sharing; here is what jwt-auth makes of its content, and the
 //! memory of keys that were looked for and not found.
 
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use portcullis_common::clock::Mono;
@@ -15,6 +14,7 @@ use portcullis_common::snapshot::target::Target;
 use portcullis_common::snapshot::{Fetched, Progress, Reader, Snapshot, Unfit};
 use serde_json::{Map, Value};
 
+use crate::absent::Absent;
 use crate::config::keys::OnError;
 use crate::counters::Counters;
 use crate::deny::Deny;
@@ -27,8 +27,7 @@ use crate::policy::keys::{Content, Source};
 pub const MOVED: WaitKey = 0;
 /// The most values that a key set may have.
 const MAX_VALUES: u32 = 16_384;
-/// How many keys that were not found are remembered, and for how many intervals of refetching.
-const MAX_ABSENT: usize = 1024;
+/// For how many intervals of refetching a key that was not found is remembered.
 const ABSENT_INTERVALS: u32 = 6;
 
 /// All that is fetched for the providers of a plugin.
@@ -407,35 +406,6 @@ pub fn read_keys(body: &[u8], uses: &[&str]) -> Result<(KeySet, usize), Unfit> {
     Ok((set, skipped))
 }
 
-/// Names of keys that were looked for in vain, bounded; of the rest the oldest goes first.
-#[derive(Debug, Default)]
-struct Absent {
-    known: std::collections::VecDeque<(u64, Mono)>,
-    random: RandomState,
-}
-
-impl Absent {
-    fn number(&self, provider: usize, name: Option<&str>) -> u64 {
-        self.random.hash_one((provider, name))
-    }
-
-    fn has(&self, provider: usize, name: Option<&str>, now: Mono) -> bool {
-        if self.known.is_empty() {
-            return false;
-        }
-        let number = self.number(provider, name);
-        self.known.iter().any(|(known, until)| *known == number && now < *until)
-    }
-
-    fn add(&mut self, provider: usize, name: Option<&str>, until: Mono) {
-        if self.known.len() >= MAX_ABSENT {
-            self.known.pop_front();
-        }
-        let number = self.number(provider, name);
-        self.known.push_back((number, until));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,17 +443,5 @@ mod tests {
             assert!(read_keys(bad.as_bytes(), &["sig"]).is_err(), "{bad}");
         }
         assert!(read(&many).is_err());
-    }
-
-    #[test]
-    fn the_memory_of_absent_keys_is_bounded_and_ends() {
-        let mut absent = Absent::default();
-        for n in 0..2 * MAX_ABSENT {
-            absent.add(0, Some(&format!("k{n}")), Mono(10));
-        }
-        assert_eq!(absent.known.len(), MAX_ABSENT);
-        let last = format!("k{}", 2 * MAX_ABSENT - 1);
-        assert!(absent.has(0, Some(&last), Mono(9)) && !absent.has(0, Some(&last), Mono(10)));
-        assert!(!absent.has(1, Some(&last), Mono(9)) && !absent.has(0, Some("k0"), Mono(9)));
     }
 }
