@@ -46,6 +46,9 @@ fuzz-keep: toolchain # puts what fuzzing found out about the code into the corpu
 generate: toolchain ## writes what is made from the code: schemas, the examples' statistics block
 	@$(TOOLS) generate
 
+picture: build # draws envoy/observability/dashboard.svg from three minutes of load in a real Envoy and a real Prometheus
+	@$(TOOLS) picture
+
 peers-system: ## installs the Debian packages that make test-all wants (as root)
 	@tests/engines/system
 
@@ -63,4 +66,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate peers-system clean clean-cache toolchain test-modules
+.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate picture peers-system clean clean-cache toolchain test-modules

@@ -44,6 +44,8 @@ pub(crate) fn bars() -> Vec<Bar> {
             of: "jwt_authn, no cache, always new",
             plus_g: 0.0,
         },
+        Bar { name: "rate-limit, subject", at_most: 1.0, of: "empty, as rate-limit exports", plus_g: 7.0 },
+        Bar { name: "rate-limit, subject", at_most: 1.4, of: "local_ratelimit, rate", plus_g: 0.0 },
         Bar { name: "metrics", at_most: 1.0, of: "empty, as metrics exports", plus_g: 12.0 },
     ]
 }
@@ -76,7 +78,24 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
     // Ten routes, as a small service has them, and the path that is sent is one of them.
     let routes =
         (0..9).map(|n| format!("/orders-{n}/{{id}}")).chain(["/quiet".to_owned()]).collect::<Vec<_>>();
-    let metrics = Some(Plugin::new("metrics", json!({"name": "measured", "routes": routes})).filter());
+    let metrics = |name: &str, route_fact: bool| {
+        Some(
+            Plugin::new("metrics", json!({"name": name, "routes": routes, "route_fact": route_fact}))
+                .filter(),
+        )
+    };
+    let nothing = Arc::new(Vec::new());
+    // Behind a filter that writes the subject, in place of jwt-auth: what it costs is in the base.
+    let behind_subject = |name: &'static str, filter: Option<Value>| {
+        let subject = Plugin::new("empty-rate-limit", json!("ann")).called(&format!("{name}, who"));
+        let filters = [Some(subject.filter()), filter].into_iter().flatten();
+        let listener = filters.fold(Listener::new(name), Listener::filter);
+        // Without a token: jwt-auth has taken it away.
+        Variant { listener, ..with(name, "no limit, rate", None, &nothing) }
+    };
+    let limited =
+        |name: &str, headers: &str| Some(Plugin::new("rate-limit", rate_limit(name, headers)).filter());
+    let as_rate_limit = empty("empty-rate-limit", "empty-rate-limit", "");
     let verified = |name: &str| format!("portcullis_token_verifications_total{{plugin=\"{name}\"}}");
     let mut all = vec![
         with("no filter", "no filter", None, &usual),
@@ -92,13 +111,21 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
         with("jwt-auth, always new", "no filter, new", ours("always-new", true), &new),
         with("jwt-auth, short", "no filter, short", ours("short", false), &short),
         with("empty, as metrics exports", "no filter", empty("empty-metrics", "empty-metrics", ""), &usual),
-        with("metrics", "no filter", metrics, &usual),
+        with("metrics", "no filter", metrics("measured", true), &usual),
+        with("metrics, no route fact", "no filter", metrics("no-fact", false), &usual),
+        behind_subject("no limit, rate", None),
+        behind_subject("empty, as rate-limit exports", as_rate_limit),
+        behind_subject("local_ratelimit, rate", Some(local_ratelimit())),
+        behind_subject("rate-limit, subject", limited("bare", "none")),
+        behind_subject("rate-limit, subject, headers", limited("told", "draft")),
     ];
     for variant in &mut all {
         variant.expects = match variant.name {
             "jwt-auth, repeated" => Some((verified("repeated"), 0.0)),
             "jwt-auth, always new" => Some((verified("always-new"), 1.0)),
             "metrics" => Some((COUNTED.into(), 1.0)),
+            "rate-limit, subject" => Some((admitted("bare"), 1.0)),
+            "rate-limit, subject, headers" => Some((admitted("told"), 1.0)),
             _ => None,
         };
     }
@@ -136,6 +163,39 @@ fn usual_claims(n: usize) -> Value {
         claims[name] = value.clone();
     }
     claims
+}
+
+/// What a limiter counts of the requests that it is sent.
+fn admitted(name: &str) -> String {
+    format!("portcullis_decisions_total{{plugin=\"{name}\",rule=\"per-user\",reason=\"\",outcome=\"allow\"}}")
+}
+
+/// One limit on the path that is sent, by subject, which nobody reaches.
+fn rate_limit(name: &str, headers: &str) -> Value {
+    json!({
+        "name": name,
+        "headers": headers,
+        "limits": [{"name": "per-user", "match": {"path": "/quiet"}, "key": ["{subject}"], "rate": "1000000/second"}]
+    })
+}
+
+/// The same by a header, which is how Envoy's own filter tells users apart: a bucket for each value.
+fn local_ratelimit() -> Value {
+    let bucket = json!({"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"});
+    let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
+    json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "limited",
+            "token_bucket": bucket,
+            "always_consume_default_token_bucket": false,
+            "filter_enabled": always,
+            "filter_enforced": always,
+            "rate_limits": [{"actions": [{"request_headers": {"header_name": "user-agent", "descriptor_key": "user"}}]}],
+            "descriptors": [{"entries": [{"key": "user"}], "token_bucket": bucket}]
+        }
+    })
 }
 
 fn jwt_auth(name: &str, signer: &Signer, hand_on: bool) -> Value {

@@ -9,6 +9,7 @@
 //! | [`upstream`] | a server that answers with what it received |
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`keycloak`] | a real Keycloak |
 //! | [`key_server`] | a key server that is rotated, slowed, broken and stopped |
@@ -25,6 +26,7 @@ pub mod client;
 pub mod demo;
 pub mod envoy;
 pub mod examples;
+pub mod flood;
 pub mod gate;
 pub mod hostile;
 pub mod key_server;

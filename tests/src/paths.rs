@@ -9,13 +9,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_path_buf()
 }
 
-/// A module: `jwt-auth` is `dist/jwt-auth.wasm`, `probe`, `verifier` and `empty-...` are the tests' own.
+/// A module: `jwt-auth` is `dist/jwt-auth.wasm`; `probe`, `verifier`, `empty-...` and `...-trap` are the tests' own.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn module(name: &str) -> PathBuf {
-    let own = ["probe", "verifier"].contains(&name) || name.starts_with("empty-");
+    let own = ["probe", "verifier"].contains(&name) || name.starts_with("empty-") || name.ends_with("-trap");
     let folder = if own { root().join("target/test-modules") } else { root().join("dist") };
     let path = folder.join(format!("{name}.wasm"));
     assert!(path.exists(), "{} is not there: run `make build`", path.display());

@@ -5,10 +5,12 @@
 //! | any | 200 and JSON: method, path, headers (each a list), body |
 //! | `x-answer-status: 503` | that status |
 //! | `x-answer-header: NAME=VALUE` | that header too |
+//! | `x-answer-type: TYPE` | the request's body as it is, as this type, in pieces of 64 bytes |
 //! | path `/quiet` | 200 and `ok`: for benches, which want the same answer to every request |
 //! | `x-answer-reset` | none: the connection breaks off |
 //! | `upgrade: websocket` | 101, and then the end of the tunnel |
 //! | `x-answer-grpc: 5` on a gRPC call | that status |
+//! | `x-answer-after: 40` | the same, so many milliseconds later: for load, not for tests |
 //! | `x-answer-hold` | nothing, until [`Upstream::release`] |
 //! | `content-type: application/grpc` | the same message back, `grpc-status: 0` |
 //! | a gRPC method called `Watch` | the message three times, then an open stream |
@@ -17,6 +19,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -118,6 +121,9 @@ async fn answer(
     if text("x-answer-hold").is_some() {
         let _ = held.wait_for(|go| *go).await;
     }
+    if let Some(millis) = text("x-answer-after").and_then(|m| m.parse().ok()) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
     if text("content-type").is_some_and(|t| t.starts_with("application/grpc")) {
         let status = text("x-answer-grpc").unwrap_or_else(|| "0".into());
@@ -125,6 +131,16 @@ async fn answer(
     }
     if head.uri.path() == "/quiet" {
         return Ok(Response::new(full(Bytes::from_static(b"ok"))));
+    }
+    let more = text("x-answer-header");
+    let more = more.as_deref().and_then(|h| h.split_once('='));
+    if let Some(kind) = text("x-answer-type") {
+        let mut response = Response::builder().header("content-type", kind);
+        if let Some((name, value)) = more {
+            response = response.header(name, value);
+        }
+        let pieces: Vec<Bytes> = body.chunks(64).map(Bytes::copy_from_slice).collect();
+        return Ok(response.body(streamed(pieces)).expect("a response"));
     }
     let mut headers = Map::new();
     for (name, value) in &head.headers {
@@ -140,13 +156,24 @@ async fn answer(
     });
     let status = text("x-answer-status").and_then(|s| s.parse::<u16>().ok()).unwrap_or(200);
     let mut response = Response::builder().status(status).header("content-type", "application/json");
-    if let Some((name, value)) = text("x-answer-header").as_deref().and_then(|h| h.split_once('=')) {
+    if let Some((name, value)) = more {
         response = response.header(name, value);
     }
     let mut bytes = serde_json::to_vec_pretty(&seen).expect("JSON");
     // For the terminals that it is shown in.
     bytes.push(b'\n');
     Ok(response.body(full(bytes.into())).expect("a response"))
+}
+
+/// A body of unknown length.
+fn streamed(pieces: Vec<Bytes>) -> Body {
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        for piece in pieces {
+            let _ = sender.send(Ok(Frame::data(piece))).await;
+        }
+    });
+    StreamBody::new(Frames(receiver)).boxed()
 }
 
 fn full(bytes: Bytes) -> Body {

@@ -136,7 +136,7 @@ fn evaluated(facts: &[&str]) -> Vec<u8> {
     let (ok, none, total, upstream, sent) =
         (number(200), number(0), number(5_000_000), number(3_000_000), number(9));
     let mut items: Vec<&[u8]> =
-        vec![b"GET", b"/documents/7", &[0], &ok, b"via_upstream", &none, &total, &upstream, &none, &sent];
+        vec![b"GET", b"/documents/7", &ok, b"via_upstream", &none, &total, &upstream, &none, &sent];
     items.extend(facts.iter().map(|fact| fact.as_bytes()));
     Headers::encode(items.into_iter().map(|item| (item, &b""[..])))
 }
@@ -154,7 +154,7 @@ fn a_counted_request() {
     });
     let facts = ["allow;;docs;120", "allow;;l;20", "\"web\"", "\"gold\""];
     for (what, config, facts, updates, records, fuel) in
-        [("metrics", &least, &[][..], 2, 3, 11_000), ("metrics, everything", &most, &facts[..], 8, 6, 21_000)]
+        [("metrics", &least, &[][..], 2, 3, 8_000), ("metrics, everything", &most, &facts[..], 8, 6, 16_000)]
     {
         let world = World::default();
         let vm = Vm::new(&world, "metrics");
@@ -174,6 +174,18 @@ fn a_counted_request() {
         ];
         costs(what, warm(&plugin, one), &want, fuel);
         assert_eq!(world.metric(&["portcullis_requests_total", "route=.=/documents/{id}", "code=.=200"]), 6);
+    }
+    // Without the fact, and a POST, whose content type is looked at.
+    for (method, fact, reads) in [("GET", false, false), ("POST", true, true)] {
+        let vm = Vm::new(&World::default(), "metrics");
+        let answer =
+            Headers::encode([(method.as_bytes(), &b""[..])].into_iter().chain([(&[0][..], &b""[..]); 8]));
+        vm.on_foreign(move |f, _| Ok(if f == "expr_create" { vec![1, 0, 0, 0] } else { answer.clone() }));
+        let plugin = vm.configure(json!({"routes": [], "route_fact": fact}).to_string()).unwrap();
+        let one = || plugin.stream(pseudo).log();
+        let calls = warm(&plugin, one).0;
+        assert_eq!(calls.contains_key("proxy_set_property"), fact, "{calls:?}");
+        assert_eq!(calls.contains_key("proxy_get_property"), reads, "{calls:?}");
     }
     // A host without expressions.
     let world = World::default();

@@ -185,6 +185,10 @@ fn every_number_has_its_range_and_may_be_a_double() {
         ("jwt-auth", "/realm", "a\"b"),
         ("rate-limit", "/store/size", "1KiB"),
         ("rate-limit", "/store/size", "2GiB"),
+        ("rate-limit", "/settle_window", "1B"),
+        ("rate-limit", "/settle_window", "2GiB"),
+        ("rate-limit", "/limits/3/settle/json/0", "usage"),
+        ("rate-limit", "/limits/3/settle/json/0", "/a/b/c/d/e/f/g/h/i"),
         ("rate-limit", "/limits/0/rate", "0/minute"),
         ("rate-limit", "/limits/0/rate", "1/400d"),
     ] {
@@ -275,14 +279,19 @@ fn accepts(schema: &Value, value: &Value) -> bool {
     one(schema) || schema["anyOf"].as_array().into_iter().flatten().any(one)
 }
 
+/// The module that takes every field of a filter.
+fn module(filter: &str) -> &str {
+    if filter == "rate-limit" { "rate-limit-body" } else { filter }
+}
+
 /// Loads a configuration into the module.
 fn load(filter: &str, config: &Value) -> Result<(), String> {
-    Vm::new(&World::default(), filter).configure(config.to_string()).map(drop)
+    Vm::new(&World::default(), module(filter)).configure(config.to_string()).map(drop)
 }
 
 /// The configuration is refused, in one critical line that has the place and a remedy, and lets nobody through.
 fn refused(filter: &str, config: &Value, place: &str, how: &str) {
-    let vm = Vm::new(&World::default(), filter);
+    let vm = Vm::new(&World::default(), module(filter));
     let outcome = vm.configure(config.to_string());
     assert!(outcome.is_err(), "{filter}: {place}: {how} was accepted");
     let lines = vm.critical();

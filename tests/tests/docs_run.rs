@@ -31,7 +31,9 @@ fn load_natively(filter: &str, config: &[u8]) -> Result<(), ConfigError> {
     let host = MemoryHost::default();
     match filter {
         "jwt-auth" => portcullis_jwt_auth::filter::JwtAuth::configure(config, &host).map(drop),
-        "rate-limit" => portcullis_rate_limit::filter::RateLimit::configure(config, &host).map(drop),
+        "rate-limit" | "rate-limit-body" => {
+            portcullis_rate_limit::filter::RateLimit::configure(config, &host).map(drop)
+        }
         "metrics" => portcullis_metrics::filter::Metrics::configure(config, &host).map(drop),
         other => panic!("no filter {other}"),
     }

@@ -1,5 +1,7 @@
 //! rate-limit in a real Envoy.
 
+use std::time::Instant;
+
 use portcullis_tests::bootstrap::{Listener, Plugin, WatchedListener, bootstrap};
 use portcullis_tests::client::{Connection, ask};
 use portcullis_tests::envoy::{Envoy, Options};
@@ -117,6 +119,55 @@ async fn ten_thousand_keys_have_each_their_own_burst_however_many_workers_there_
             task.await.unwrap();
         }
         assert_eq!(upstream.seen(), 10_000, "{workers} workers");
+    }
+}
+
+/// Bounds that hold however slow the machine is: by when the run had begun, and since when it had not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods, reason = "what a rate admits is counted against the time that it had")]
+async fn a_run_admits_the_burst_and_what_the_rate_gives_to_one_request() {
+    const BURST: f64 = 500.0;
+    const PER_SECOND: f64 = 100.0;
+    for workers in [1, 2, 4, 8] {
+        let upstream = Upstream::start().await;
+        let config =
+            json!({"limits": [{"name": "l", "key": ["everyone"], "rate": "100/second", "burst": 500}]});
+        let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", config));
+        let options = Options { workers, ..Options::default() };
+        let envoy = Envoy::start_with(&bootstrap(upstream.address(), &[listener]), &options).await;
+        let to = envoy.address();
+        let before = Instant::now();
+        assert_eq!(ask(to, "GET", "/quiet").send().await.status, 200);
+        let begun = Instant::now();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let mut connection = Connection::open(to, http::Version::HTTP_11).await.unwrap();
+                    let mut refused = 0;
+                    // Until it has met the limit so often that the rate has given something.
+                    while refused < 150 {
+                        let answer = connection.send(ask(to, "GET", "/quiet")).await.unwrap();
+                        refused += usize::from(answer.status == 429);
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+        // One more is refused; what the rate gave until it was sent has been admitted.
+        let sent = loop {
+            let sent = Instant::now();
+            if ask(to, "GET", "/quiet").send().await.status == 429 {
+                break sent;
+            }
+        };
+        let ended = Instant::now();
+        let admitted = upstream.seen() as f64;
+        let least = BURST + (sent - begun).as_secs_f64() * PER_SECOND - 1.0;
+        let most = BURST + (ended - before).as_secs_f64() * PER_SECOND + 1.0;
+        println!("{workers} workers: {admitted} admitted, from {least:.1} to {most:.1} are right");
+        assert!((least..=most).contains(&admitted), "{workers} workers: {least} to {most}, not {admitted}");
     }
 }
 

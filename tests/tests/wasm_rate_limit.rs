@@ -535,3 +535,142 @@ fn a_table_tells_how_full_it_is_and_why_it_could_not_answer() {
     plugin.request("GET", "/", &[("x-key", "another")]);
     assert_eq!(world.metric(&["portcullis_store_failures_total", "cause=.=contended"]), 1);
 }
+
+/// Two budgets for one subject, and what is left of them after an answer.
+struct Budgets {
+    plugin: Plugin,
+    world: World,
+}
+
+impl Budgets {
+    fn new() -> Budgets {
+        let budget = |name: &str, pointers: &[&str], absent: &str| {
+            json!({
+                "name": name, "key": ["{subject}"], "rate": "1000/hour", "cost": {"fixed": 10},
+                "settle": {"json": pointers, "absent": absent, "max": 500}
+            })
+        };
+        let config = json!({"settle_window": "1KiB", "limits": [
+            budget("in", &["/usage/input_tokens", "/message/usage/input_tokens"], "nothing"),
+            budget("out", &["/usage/output_tokens"], "max")
+        ]});
+        let world = World::default();
+        let plugin = Vm::new(&world, "rate-limit-body").configure(config.to_string()).unwrap();
+        Budgets { plugin, world }
+    }
+
+    fn settled(&self) -> (i64, i64) {
+        let of = |rule| self.world.metric(&["portcullis_settled_cost_total", rule]);
+        (of("rule=.=in"), of("rule=.=out"))
+    }
+
+    /// What an answer with these headers and this body in two pieces settles.
+    fn after(headers: &[(&str, &str)], body: &[u8], ends: bool) -> (i64, i64) {
+        let budgets = Budgets::new();
+        budgets.plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+        let (stream, went) = budgets.plugin.request("POST", "/v1/messages", &[]);
+        assert_eq!(went, Went::On);
+        let headers: Vec<_> = [(":status", "200")].iter().chain(headers).copied().collect();
+        stream.respond(&headers);
+        let (front, back) = body.split_at(body.len() / 2);
+        stream.respond_body(front, false);
+        stream.respond_body(back, ends);
+        let settled = budgets.settled();
+        stream.end();
+        if ends { settled } else { budgets.settled() }
+    }
+}
+
+#[test]
+fn numbers_in_a_body_settle_separate_budgets_and_their_absence_what_is_written() {
+    let json = [("content-type", "application/json")];
+    let events = [("content-type", "text/event-stream")];
+    let gzip = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let both = br#"{"usage":{"input_tokens":25,"output_tokens":15}}"#;
+    assert_eq!(Budgets::after(&json, both, true), (25, 15));
+    assert_eq!(
+        Budgets::after(&json, br#"{"usage":{"output_tokens":9000}}"#, true),
+        (0, 500),
+        "at most the most"
+    );
+    assert_eq!(Budgets::after(&json, b"{}", true), (0, 500));
+    assert_eq!(Budgets::after(&json, b"", true), (0, 500));
+    assert_eq!(Budgets::after(&gzip, both, true), (0, 500), "nobody unpacks it");
+    assert_eq!(Budgets::after(&[], both, true), (0, 500), "nobody says that it is JSON");
+    let far = format!("{{\"x\":\"{}\",\"usage\":{{\"output_tokens\":5}}}}", "x".repeat(1_100));
+    assert_eq!(Budgets::after(&json, far.as_bytes(), true), (0, 500), "behind the window");
+    let stream = b"data: {\"message\":{\"usage\":{\"input_tokens\":25}}}\n\ndata: {\"usage\":{\"output_tokens\":3}}\n\ndata: [DONE]\n\n";
+    assert_eq!(Budgets::after(&events, stream, true), (25, 3));
+    // It breaks off: what it said counts, if that is more than was reserved.
+    assert_eq!(Budgets::after(&events, &stream[..90], false), (25, 10));
+    assert_eq!(Budgets::after(&events, &stream[..20], false), (0, 0), "the reservations stay");
+    assert_eq!(Budgets::after(&events, stream, false), (25, 3), "all was said");
+}
+
+#[test]
+fn what_a_body_said_is_charged_to_its_own_budget() {
+    let budgets = Budgets::new();
+    budgets.plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+    for n in 0..3 {
+        let (stream, went) = budgets.plugin.request("POST", "/", &[]);
+        assert_eq!(went, Went::On, "{n}");
+        stream.respond(&[(":status", "200"), ("content-type", "application/json")]);
+        stream.respond_body(br#"{"usage":{"input_tokens":1,"output_tokens":400}}"#, true);
+        stream.end();
+    }
+    let body: Value = serde_json::from_slice(&ask(&budgets.plugin).reply().body).unwrap();
+    assert_eq!(body["violated-policies"], json!(["out"]), "1,200 of 1,000 are spent there, 3 of 1,000 here");
+}
+
+#[test]
+fn the_lean_module_refuses_what_it_cannot_see_by_name() {
+    let config = json!({"limits": [
+        {"name": "a", "key": ["k"], "rate": "9/hour"},
+        {"name": "b", "key": ["k"], "rate": "9/hour", "settle": {"json": ["/n"], "absent": "reserved", "max": 5}}
+    ]});
+    let error = Vm::new(&World::default(), "rate-limit").configure(config.to_string()).map(drop).unwrap_err();
+    assert!(error.contains("rate-limit: limits[1].settle.json: this module sees no bodies"), "{error}");
+    assert!(error.contains("rate-limit-body.wasm"), "{error}");
+    let lean = Vm::new(&World::default(), "rate-limit");
+    assert!(!lean.exports("proxy_on_response_body"));
+}
+
+#[test]
+fn pointers_and_their_window_are_bounded() {
+    let limit = |n: usize| json!({"name": format!("l{n}"), "key": ["k"], "rate": "9/hour", "settle": {"json": vec!["/n"; 8], "absent": "reserved", "max": 5}});
+    let refused = |config: Value| {
+        Vm::new(&World::default(), "rate-limit-body").configure(config.to_string()).map(drop).unwrap_err()
+    };
+    let error = refused(json!({"limits": (0..5).map(limit).collect::<Vec<_>>()}));
+    assert!(error.contains("limits[4].settle.json: 40 pointers with those before it"), "{error}");
+    let error =
+        refused(json!({"settle_window": "1MiB", "limits": [{"name": "l", "key": ["k"], "rate": "9/hour"}]}));
+    assert!(error.contains("settle_window: without settle.json; leave it out"), "{error}");
+}
+
+#[test]
+fn only_bodies_that_settle_something_are_read_and_only_as_far_as_they_do() {
+    let config = json!({"headers": "none", "limits": [
+        {"name": "l", "key": ["everyone"], "rate": "9/hour"},
+        {"name": "m", "match": {"path": "/chat"}, "key": ["everyone"], "rate": "9/hour", "settle": {"json": ["/n"], "absent": "reserved", "max": 5}}
+    ]});
+    let plugin = Vm::new(&World::default(), "rate-limit-body").configure(config.to_string()).unwrap();
+    for (path, kind, reads) in
+        [("/", "application/json", 0), ("/chat", "text/html", 0), ("/chat", "application/json", 2)]
+    {
+        let (stream, _) = plugin.request("GET", path, &[]);
+        stream.respond(&[(":status", "200"), ("content-type", kind)]);
+        plugin.vm().reset_counts();
+        // Behind the end of the text nothing counts.
+        for piece in [&b"{\"n\":"[..], b"2}", b" ", b"\n"] {
+            stream.respond_body(piece, false);
+        }
+        let calls = plugin.vm().host_calls();
+        assert_eq!(
+            calls.get("proxy_get_buffer_bytes").copied().unwrap_or(0),
+            reads,
+            "{path} {kind}: {calls:?}"
+        );
+        stream.end();
+    }
+}

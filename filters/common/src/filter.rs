@@ -98,6 +98,11 @@ pub trait Filter: Sized + 'static {
     ) {
     }
 
+    /// Whether [`Filter::on_response_body`] looks at this response's body; reading each piece is a host call.
+    fn reads_response_body(&self, _stream: &Self::Stream) -> bool {
+        true
+    }
+
     /// A piece of the response's body passed by. Observing only: what a filter could change here it could also hold up.
     fn on_response_body(
         &mut self,

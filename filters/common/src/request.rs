@@ -72,6 +72,8 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Request {
 pub struct Response {
     /// All headers, `:status` among them.
     pub headers: Headers,
+    /// Whether nothing follows the headers.
+    pub ends: bool,
 }
 
 impl Response {

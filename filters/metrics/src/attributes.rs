@@ -1,28 +1,33 @@
 //! What is read of a stream that is over, and how: by one expression where the host evaluates them, else by a few getters.
 //!
 //! A getter costs about a microsecond and there are a dozen of them. Envoy's foreign function `expr_evaluate` gives
-//! all of them in one call, as one list; it is compiled once, when the plugin is configured. Both ways give the same values.
+//! all of them in one call, as one list. An expression costs by its length, and one that asks for an attribute that a stream does
+//! not have fails as a whole. So there are two, both compiled when the plugin is configured: a quick one, which takes for granted
+//! what almost every stream has, and a careful one, which asks for each attribute first and is evaluated where the quick one
+//! failed. All ways give the same values. Envoy keeps an expression with the plugin's root context and drops it with that one.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use portcullis_common::facts::PropertyKey;
-use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::request::{Protocol, Request};
 
-/// What was read.
+use crate::list::Items;
+
+/// What was read; text lies where the host put it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Seen<'a> {
     /// The method, as sent.
-    pub method: Vec<u8>,
+    pub method: Cow<'a, [u8]>,
     /// The path, as sent, without its query; `None` if there is none.
-    pub path: Option<Vec<u8>>,
+    pub path: Option<Cow<'a, [u8]>>,
     /// Whether it is a gRPC call, and then its status, where one is known.
     pub grpc: Option<Option<u64>>,
     /// The status code; 0 if there was no answer.
     pub code: u64,
     /// Response-code details.
-    pub details: Vec<u8>,
+    pub details: Cow<'a, [u8]>,
     /// Response flags.
     pub flags: u64,
     /// From the request's first byte to the response's last, in nanoseconds.
@@ -34,9 +39,9 @@ pub struct Seen {
     /// Bytes of the response's body.
     pub sent: u64,
     /// Envoy's route name, if it was asked for.
-    pub envoy_route: Vec<u8>,
+    pub envoy_route: Cow<'a, [u8]>,
     /// The facts that were asked for, in that order.
-    pub facts: Vec<Option<Vec<u8>>>,
+    pub facts: Vec<Option<Cow<'a, [u8]>>>,
 }
 
 /// Reads streams.
@@ -44,11 +49,17 @@ pub struct Seen {
 pub struct Attributes {
     envoy_route: bool,
     facts: Vec<PropertyKey>,
-    /// The host's number for the expression.
-    expression: Cell<Option<[u8; 4]>>,
-    /// How often it failed since it last did not.
+    /// The host's numbers for the expressions.
+    expressions: Cell<Option<Expressions>>,
+    /// How often the careful one failed since it last did not.
     failures: Cell<u8>,
     keys: Keys,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Expressions {
+    quick: [u8; 4],
+    careful: [u8; 4],
 }
 
 /// How many failures in a row say that this host will never evaluate it: an attribute that it does not have, say.
@@ -64,6 +75,7 @@ struct Keys {
     received: PropertyKey,
     sent: PropertyKey,
     grpc: PropertyKey,
+    content_type: PropertyKey,
     route: PropertyKey,
 }
 
@@ -71,10 +83,12 @@ impl Attributes {
     /// Reads Envoy's route name if `envoy_route`, and these facts. Asks the host whether it evaluates expressions.
     #[must_use]
     pub fn new(host: &dyn Host, envoy_route: bool, facts: Vec<PropertyKey>) -> Self {
-        let source = expression(envoy_route, &facts);
-        let expression = host.foreign("expr_create", source.as_bytes());
-        let expression = expression.ok().and_then(|token| token.try_into().ok());
-        if expression.is_none() {
+        let create = |careful| -> Option<[u8; 4]> {
+            let source = expression(careful, envoy_route, &facts);
+            host.foreign("expr_create", source.as_bytes()).ok()?.try_into().ok()
+        };
+        let expressions = create(false).and_then(|quick| Some(Expressions { quick, careful: create(true)? }));
+        if expressions.is_none() {
             log::info!("this host evaluates no expressions: attributes are read one by one");
         }
         let key = |path: &[u8]| PropertyKey::from(path);
@@ -87,46 +101,66 @@ impl Attributes {
             received: key(b"request\0size"),
             sent: key(b"response\0size"),
             grpc: key(b"response\0grpc_status"),
+            content_type: key(b"request\0headers\0content-type"),
             route: key(b"xds\0route_name"),
         };
-        Attributes { envoy_route, facts, expression: Cell::new(expression), failures: Cell::new(0), keys }
+        Attributes { envoy_route, facts, expressions: Cell::new(expressions), failures: Cell::new(0), keys }
     }
 
     /// Whether one call reads all.
     #[must_use]
     pub fn in_one_call(&self) -> bool {
-        self.expression.get().is_some()
+        self.expressions.get().is_some()
     }
 
-    /// Reads the stream that is being logged.
-    pub fn read(&self, host: &dyn Host, request: &dyn Fn() -> Request) -> Seen {
-        if let Some(token) = self.expression.get() {
-            let list = host.foreign("expr_evaluate", &token).ok();
-            // Envoy writes a list as it writes a header map, the items as names; older ones write protobuf.
-            let list = list.and_then(|list| Headers::parse(list).ok());
-            let seen = list.and_then(|list| self.of_list(list.iter().map(|(item, _)| item)));
-            if let Some(seen) = seen {
-                self.failures.set(0);
-                return seen;
+    /// Reads the stream that is being logged. `list` holds what was read, where the host gives all at once.
+    pub fn read<'a>(
+        &self,
+        host: &dyn Host,
+        request: &dyn Fn() -> Request,
+        list: &'a mut Vec<u8>,
+    ) -> Seen<'a> {
+        if let Some(Expressions { quick, careful }) = self.expressions.get() {
+            let evaluate = |token: [u8; 4]| {
+                let answer = host.foreign("expr_evaluate", &token).ok()?;
+                // Older hosts write a list as protobuf.
+                Items::of(&answer).is_some_and(|items| items.len() == self.items()).then_some(answer)
+            };
+            if let Some(answer) = evaluate(quick).or_else(|| evaluate(careful)) {
+                *list = answer;
+                if let Some(mut seen) = self.of_list(list) {
+                    self.failures.set(0);
+                    let content_type = || host.property(&self.keys.content_type);
+                    let is_grpc = |kind: Vec<u8>| Protocol::of_content_type(&kind) == Protocol::Grpc;
+                    if may_be_grpc(&seen.method) && content_type().is_some_and(is_grpc) {
+                        seen.grpc = Some(integer(host, &self.keys.grpc));
+                    }
+                    return seen;
+                }
             }
             self.failures.set(self.failures.get().saturating_add(1));
             if self.failures.get() >= FAILURES {
                 log::warn!(
                     "this host does not evaluate the expression: attributes are read one by one from now on"
                 );
-                self.expression.set(None);
+                self.expressions.set(None);
             }
         }
         self.one_by_one(host, &request())
     }
 
-    fn of_list<'a>(&self, mut items: impl Iterator<Item = &'a [u8]>) -> Option<Seen> {
+    /// How many items the expressions give.
+    fn items(&self) -> usize {
+        9_usize.saturating_add(self.envoy_route.into()).saturating_add(self.facts.len())
+    }
+
+    fn of_list<'a>(&self, list: &'a [u8]) -> Option<Seen<'a>> {
+        let mut items = Items::of(list)?;
         let mut next = || items.next().map(|item| (item != NOTHING).then_some(item));
-        let text = |item: Option<&[u8]>| item.map(<[u8]>::to_vec);
+        let text = |item: Option<&'a [u8]>| item.map(Cow::Borrowed);
         let mut seen = Seen {
             method: text(next()?).unwrap_or_default(),
             path: text(next()?),
-            grpc: next()?.map(|status| int64(status).filter(|s| *s != UNKNOWN)),
             code: next()?.and_then(int64).unwrap_or(0),
             details: text(next()?).unwrap_or_default(),
             flags: next()?.and_then(int64).unwrap_or(0),
@@ -145,61 +179,56 @@ impl Attributes {
         Some(seen)
     }
 
-    fn one_by_one(&self, host: &dyn Host, request: &Request) -> Seen {
+    fn one_by_one(&self, host: &dyn Host, request: &Request) -> Seen<'static> {
         let keys = &self.keys;
         let whole = |key: &PropertyKey| integer(host, key).unwrap_or(0);
-        let grpc = request.protocol() == Protocol::Grpc;
+        let text = |key: &PropertyKey| Cow::Owned(host.property(key).unwrap_or_default());
+        let grpc = may_be_grpc(request.method()) && request.protocol() == Protocol::Grpc;
         Seen {
-            method: request.method().to_vec(),
-            path: request.path().map(<[u8]>::to_vec),
+            method: Cow::Owned(request.method().to_vec()),
+            path: request.path().map(|path| Cow::Owned(path.to_vec())),
             grpc: grpc.then(|| integer(host, &keys.grpc)),
             code: whole(&keys.code),
-            details: host.property(&keys.details).unwrap_or_default(),
+            details: text(&keys.details),
             flags: whole(&keys.flags),
             total: integer(host, &keys.total),
             upstream: integer(host, &keys.upstream),
             received: whole(&keys.received),
             sent: whole(&keys.sent),
-            envoy_route: if self.envoy_route {
-                host.property(&keys.route).unwrap_or_default()
-            } else {
-                Vec::new()
-            },
-            facts: self.facts.iter().map(|key| host.property(key)).collect(),
+            envoy_route: if self.envoy_route { text(&keys.route) } else { Cow::default() },
+            facts: self.facts.iter().map(|key| host.property(key).map(Cow::Owned)).collect(),
         }
     }
 }
 
 /// `false`, which stands for nothing.
 const NOTHING: &[u8] = &[0];
-/// A gRPC call without a status.
-const UNKNOWN: u64 = 99;
+
+/// A gRPC call is a POST (gRPC over HTTP/2, "Requests"). Nothing else pays for a look at its content type; asking for it in the
+/// expression costs every request more than a getter costs these.
+fn may_be_grpc(method: &[u8]) -> bool {
+    method == b"POST"
+}
 
 /// The expression, in the order in which [`Attributes::of_list`] reads. A member that is absent would make the whole
-/// list an error, so each is asked for first.
-fn expression(envoy_route: bool, facts: &[PropertyKey]) -> String {
+/// list an error, so the careful one asks for each first.
+fn expression(careful: bool, envoy_route: bool, facts: &[PropertyKey]) -> String {
     let mut list = String::from("[");
     let maybe = |list: &mut String, path: &str| {
         list.push_str(&format!("has({path}) ? {path} : false, "));
     };
-    maybe(&mut list, "request.method");
-    maybe(&mut list, "request.url_path");
-    // `+proto` and the like behind it, but not gRPC-Web, which has its status in the body.
-    let content_type = "request.headers['content-type']";
-    list.push_str(&format!(
-        "'content-type' in request.headers && ({content_type} == 'application/grpc' || {content_type}.startsWith('application/grpc+') || \
-         {content_type}.startsWith('application/grpc;')) ? (has(response.grpc_status) ? response.grpc_status : {UNKNOWN}) : false, "
-    ));
-    for path in [
-        "response.code",
-        "response.code_details",
-        "response.flags",
-        "request.duration",
-        "response.backend_latency",
-        "request.size",
-        "response.size",
-    ] {
-        maybe(&mut list, path);
+    let usual = |list: &mut String, path: &str| {
+        if careful { maybe(list, path) } else { list.push_str(&format!("{path}, ")) }
+    };
+    usual(&mut list, "request.method");
+    usual(&mut list, "request.url_path");
+    for path in ["response.code", "response.code_details", "response.flags", "request.duration"] {
+        usual(&mut list, path);
+    }
+    // What no upstream answered has none, and that is nothing unusual.
+    maybe(&mut list, "response.backend_latency");
+    for path in ["request.size", "response.size"] {
+        usual(&mut list, path);
     }
     if envoy_route {
         maybe(&mut list, "xds.route_name");

@@ -22,6 +22,8 @@ pub struct RawConfig {
     pub routes: Option<Vec<Pattern>>,
     /// Whether Envoy's own route name stands in where no template matches. Default `false`.
     pub envoy_route: Option<bool>,
+    /// Whether the matched template is written as a fact for the access log. Default `true`.
+    pub route_fact: Option<bool>,
     /// The gRPC methods to tell apart, as `package.Service/Method`. Any other gRPC call counts as `_OTHER`. Default: gRPC calls are not counted by method.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub grpc_methods: Option<Vec<String>>,

@@ -96,7 +96,8 @@ impl Filter for Metrics {
         if !self.policy.enabled {
             return;
         }
-        let seen = self.attributes.read(host, request);
+        let mut list = Vec::new();
+        let seen = self.attributes.read(host, request, &mut list);
         let template = self.template(&seen);
         let (route, name) = self.route(template, &seen.envoy_route);
         let code = classes::code(seen.code);
@@ -104,7 +105,7 @@ impl Filter for Metrics {
         let grpc = seen.grpc.map_or(classes::NO_GRPC, |status| classes::grpc(status.unwrap_or(99)));
         let method = classes::method(&seen.method);
         // A tunnel is open for as long as its two ends like.
-        let tunnel = code == 101 || seen.method == b"CONNECT";
+        let tunnel = code == 101 || &*seen.method == b"CONNECT";
         let total = seen.total.filter(|_| !tunnel);
         let outcome = Outcome { code, grpc, end, total };
 
@@ -118,7 +119,9 @@ impl Filter for Metrics {
         self.consumer(host, &seen, code, total);
         self.promise(host, template, &name, &outcome);
         self.line(host, now, request, &name, &seen, &outcome);
-        host.set_fact(&self.policy.route_key, name.as_bytes());
+        if let Some(key) = &self.policy.route_key {
+            host.set_fact(key, name.as_bytes());
+        }
     }
 
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
@@ -135,11 +138,11 @@ impl Filter for Metrics {
 }
 
 impl Metrics {
-    fn template(&self, seen: &Seen) -> Option<usize> {
+    fn template(&self, seen: &Seen<'_>) -> Option<usize> {
         let path = seen.path.as_deref().map(NormalPath::collapsed)?;
         let path = path.as_ref().map(PathPart::Known)?;
         // Routes are paths alone: no host, no headers.
-        let (authority, method, headers) = (&b""[..], seen.method.as_slice(), &Headers::default());
+        let (authority, method, headers) = (&b""[..], &*seen.method, &Headers::default());
         self.policy.routes.most_specific(Subject { authority, method, path, headers })
     }
 
@@ -147,8 +150,8 @@ impl Metrics {
     fn route(&mut self, template: Option<usize>, envoy: &[u8]) -> (u32, Rc<str>) {
         let unmatched = self.policy.routes.len();
         if template.is_some() || envoy.is_empty() {
-            let name = self.policy.route_name(template);
-            return (number(template.unwrap_or(unmatched)), name.into());
+            let name = Rc::clone(self.policy.route_name(template));
+            return (number(template.unwrap_or(unmatched)), name);
         }
         if let Some((route, name)) = self.envoy_routes.get(envoy) {
             return (*route, Rc::clone(name));
@@ -162,7 +165,7 @@ impl Metrics {
         (number(next), name)
     }
 
-    fn times(&mut self, host: &dyn Host, route: (u32, &str), seen: &Seen, outcome: &Outcome) {
+    fn times(&mut self, host: &dyn Host, route: (u32, &str), seen: &Seen<'_>, outcome: &Outcome) {
         let answered = outcome.end.source == Source::Upstream && !outcome.end.upstream_failed;
         let upstream = seen.upstream.filter(|_| outcome.total.is_some() && answered);
         let overhead = match (outcome.total, upstream) {
@@ -174,14 +177,14 @@ impl Metrics {
         self.counters.durations(host, route, [outcome.total, upstream, overhead]);
     }
 
-    fn procedure(&mut self, host: &dyn Host, seen: &Seen, grpc: u8, total: Option<u64>) {
+    fn procedure(&mut self, host: &dyn Host, seen: &Seen<'_>, grpc: u8, total: Option<u64>) {
         let Some(procedures) = &self.policy.procedures else { return };
         let known = seen.path.as_deref().and_then(|path| procedures.get(path));
         let (procedure, name) = known.map_or((0, classes::OTHER), |(n, name)| (*n, &**name));
         self.counters.procedure(host, (procedure, name), grpc, total);
     }
 
-    fn verdicts(&mut self, host: &dyn Host, seen: &Seen) {
+    fn verdicts(&mut self, host: &dyn Host, seen: &Seen<'_>) {
         for (sibling, fact) in
             self.policy.siblings.iter().zip(&seen.facts).enumerate().map(|(n, (s, f))| ((n, s), f))
         {
@@ -192,7 +195,7 @@ impl Metrics {
         }
     }
 
-    fn consumer(&mut self, host: &dyn Host, seen: &Seen, code: u16, total: Option<u64>) {
+    fn consumer(&mut self, host: &dyn Host, seen: &Seen<'_>, code: u16, total: Option<u64>) {
         let Some(consumers) = &mut self.policy.consumers else { return };
         let mut facts = seen.facts.iter().skip(self.policy.siblings.len()).map(Option::as_deref);
         let (who, tier) = (facts.next().flatten(), facts.next().flatten());
@@ -233,7 +236,7 @@ impl Metrics {
         now: &Now,
         request: &dyn Fn() -> Request,
         route: &str,
-        seen: &Seen,
+        seen: &Seen<'_>,
         outcome: &Outcome,
     ) {
         let Some(rule) = &self.policy.log else { return };

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`config`], [`policy`], [`percent`] | the configuration as written, and as meant |
 //! | [`filter`] | from the end of a stream to its counters |
-//! | [`attributes`] | what is read of a stream, in one call where the host can |
+//! | [`attributes`], [`list`] | what is read of a stream, in one call where the host can |
 //! | [`classes`] | the closed sets that labels are drawn from; who answered, and why |
 //! | [`counters`] | metrics |
 //! | [`series`], [`registry`] | a ceiling on series, for the whole process |
@@ -26,6 +26,7 @@ pub mod counters;
 pub mod filter;
 pub mod in_flight;
 pub mod labels;
+pub mod list;
 pub mod objectives;
 pub mod percent;
 pub mod policy;

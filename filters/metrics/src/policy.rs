@@ -37,10 +37,12 @@ pub struct Policy {
     pub enabled: bool,
     /// The routes.
     pub routes: Rules,
+    /// The name of the route of what none matches.
+    unmatched: Rc<str>,
     /// Whether Envoy's route name stands in for a route that none matches.
     pub envoy_route: bool,
-    /// The key of the route's fact.
-    pub route_key: PropertyKey,
+    /// The key of the route's fact, if it is written.
+    pub route_key: Option<PropertyKey>,
     /// The gRPC methods by name, if calls are counted by method.
     pub procedures: Option<Procedures>,
     /// The names of the plugins whose verdicts are counted.
@@ -89,8 +91,9 @@ impl Policy {
             plugin: Plugin::new(&name, OwnedHeaders::default()),
             enabled: raw.enabled.unwrap_or(true),
             routes,
+            unmatched: facts::UNMATCHED.into(),
             envoy_route: raw.envoy_route.unwrap_or(false),
-            route_key: facts::key(&name, "route"),
+            route_key: raw.route_fact.unwrap_or(true).then(|| facts::key(&name, "route")),
             procedures,
             siblings: siblings(raw.plugins, &name)?,
             consumers: raw.consumers.map(consumers).transpose()?,
@@ -102,8 +105,8 @@ impl Policy {
 
     /// The template of a route; `_unmatched` for none.
     #[must_use]
-    pub fn route_name(&self, route: Option<usize>) -> &str {
-        route.and_then(|n| self.routes.pattern(n)).map_or(facts::UNMATCHED, |p| p.text())
+    pub fn route_name(&self, route: Option<usize>) -> &Rc<str> {
+        route.and_then(|n| self.routes.pattern(n)).map_or(&self.unmatched, |p| p.text())
     }
 }
 
@@ -364,7 +367,7 @@ mod tests {
         let policy = policy(r#"{"routes":["/a"]}"#).unwrap();
         assert_eq!(policy.series, (2_000, 500));
         assert!(policy.enabled && !policy.envoy_route && policy.log.is_none() && policy.consumers.is_none());
-        assert_eq!(policy.route_name(Some(0)), "/a");
-        assert_eq!(policy.route_name(None), "_unmatched");
+        assert_eq!(&**policy.route_name(Some(0)), "/a");
+        assert_eq!(&**policy.route_name(None), "_unmatched");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use portcullis_common::answer::Refusal;
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::{Edits, HeaderEdit};
@@ -12,26 +11,25 @@ use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
-use portcullis_common::mode::Mode;
-use portcullis_common::reason::Reason;
 use portcullis_common::request::{Request, Response};
-use portcullis_common::table::{self, Table, Unavailable};
-use portcullis_common::values::Failure;
-use portcullis_common::values::context::Context;
+use portcullis_common::table::{self, Table};
 
-use crate::charge::{self, Ask, Charged, Said};
-use crate::config::{OnError, RawConfig};
+use crate::body::Reader;
+use crate::config::RawConfig;
 use crate::counters::Counters;
-use crate::headers::{self, Told};
+use crate::headers;
 use crate::in_flight::{self, Held, InFlight};
 use crate::load::Load;
 use crate::meter::Times;
 use crate::meter::calendar::Anchor;
+use crate::passage::Passage;
 use crate::policy::Policy;
-use crate::policy::limit::{Limit, List};
+use crate::policy::limit::Limit;
 use crate::redirect;
-use crate::refusal;
 use crate::settle::Unsettled;
+
+/// Whether this is the build whose module has the callback for bodies.
+pub(crate) const SEES_BODIES: bool = cfg!(feature = "body");
 
 /// The filter.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ pub struct RateLimit {
     pub(crate) table: Table,
     pub(crate) counters: Counters,
     pub(crate) anchor: Anchor,
-    flights: Option<InFlight>,
+    pub(crate) flights: Option<InFlight>,
     load: Load,
     uses_calendar: bool,
 }
@@ -54,24 +52,8 @@ pub struct Stream {
     held: Vec<(usize, Held)>,
     /// What its answer will settle.
     pub(crate) unsettled: Vec<Unsettled>,
-}
-
-/// A request on its way through the limits.
-struct Passage<'a> {
-    request: &'a Request,
-    path: Option<&'a NormalPath<'a>>,
-    host: &'a dyn Host,
-    now: &'a Now,
-    times: Times,
-    charged: Vec<(usize, Charged)>,
-    held: Vec<(usize, Held)>,
-    told: Vec<Told>,
-    /// What was decided besides plain admission.
-    verdict: Option<Verdict>,
-    /// The limits that admitted.
-    admitted: Vec<usize>,
-    /// It was charged before an internal redirect.
-    again: bool,
+    /// What reads its answer's body; boxed, for most streams have none.
+    pub(crate) reader: Option<Box<Reader>>,
 }
 
 impl Filter for RateLimit {
@@ -85,6 +67,11 @@ impl Filter for RateLimit {
     fn configure(config: &[u8], host: &dyn Host) -> Result<Self, ConfigError> {
         let raw: RawConfig = config::parse(Self::NAME, config)?;
         let policy = Rc::new(Policy::new(raw)?);
+        if let Some(limit) = policy.limits.iter().position(Limit::reads_body).filter(|_| !SEES_BODIES) {
+            let problem =
+                "this module sees no bodies; use rate-limit-body.wasm, or settle by header, per or statuses";
+            return Err(ConfigError::new(Self::NAME, format!("limits[{limit}].settle.json"), problem));
+        }
         let plugin_name: PropertyKey = PropertyKey::from(&b"plugin_name"[..]);
         let attached = host.property(&plugin_name).unwrap_or_default();
         let attached = String::from_utf8_lossy(&attached);
@@ -169,7 +156,20 @@ impl Filter for RateLimit {
         self.settle_by_trailers(stream, trailers, now, host);
     }
 
+    fn reads_response_body(&self, stream: &Stream) -> bool {
+        stream.reader.is_some()
+    }
+
+    fn on_response_body(&mut self, stream: &mut Stream, chunk: &[u8], end: bool, now: &Now, host: &dyn Host) {
+        let Some(reader) = &mut stream.reader else { return };
+        reader.feed(chunk);
+        if end || reader.is_over() {
+            self.settle_by_body(stream, now, host);
+        }
+    }
+
     fn on_done(&mut self, stream: &mut Stream, now: &Now, host: &dyn Host) {
+        self.settle_what_broke_off(stream, now, host);
         for (limit, held) in std::mem::take(&mut stream.held) {
             self.release(limit, held, now, host);
         }
@@ -187,9 +187,6 @@ impl Filter for RateLimit {
     }
 }
 
-/// The limit that refuses, and its answer.
-type Refused = (usize, Refusal);
-
 impl RateLimit {
     pub(crate) fn name(&self, limit: usize) -> Rc<str> {
         self.policy.limits.get(limit).map_or_else(|| facts::UNMATCHED.into(), |l| Rc::clone(&l.name))
@@ -201,179 +198,6 @@ impl RateLimit {
         } else {
             Times { mono: now.mono().0, calendar: 0 }
         }
-    }
-
-    /// Takes a request through all limits that match.
-    fn pass(&mut self, matching: &[usize], passage: &mut Passage<'_>) -> Result<(), Refused> {
-        let policy = Rc::clone(&self.policy);
-        let mut asks: Vec<Ask> = Vec::with_capacity(matching.len());
-        for n in matching {
-            let Some(limit) = policy.limits.get(*n) else { continue };
-            let context = Context {
-                request: passage.request,
-                path: passage.path,
-                pattern: policy.matches.pattern(*n),
-                host: passage.host,
-            };
-            match ask(*n, limit, &context, passage.again) {
-                Ok(Some(ask)) => asks.push(ask),
-                Ok(None) => {}
-                Err(reason) => self.refuse(*n, reason, Refusal::new(reason), passage)?,
-            }
-        }
-        let mut rest: Vec<&Ask> = Vec::with_capacity(asks.len());
-        rest.extend(asks.iter().filter(|a| !a.rates.is_empty()));
-        let places = asks.iter().any(|a| a.in_flight.is_some());
-        while let Some(first) = rest.first().copied() {
-            let others: Vec<&Ask> = rest.extract_if(.., |a| a.key != first.key).collect();
-            // With nothing behind it that could refuse, nothing will be given back.
-            let last = others.is_empty() && !places;
-            self.charge(&rest, last, passage)?;
-            rest = others;
-        }
-        for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
-            self.hold(ask, passage)?;
-        }
-        passage.admitted.sort_unstable();
-        passage.admitted.dedup();
-        Ok(())
-    }
-
-    /// Asks the limits on one key; `last` if no other will be asked about this request.
-    fn charge(&mut self, asks: &[&Ask], last: bool, passage: &mut Passage<'_>) -> Result<(), Refused> {
-        let (host, policy) = (passage.host, Rc::clone(&self.policy));
-        match charge::exchange(&self.table, host, asks, passage.times) {
-            Ok(update) => {
-                self.counters.store(host, &update);
-                let (all, charged) = match update.value {
-                    Ok(all) => (all, true),
-                    Err(all) => (all, false),
-                };
-                if !charged {
-                    return self.over(asks, &all, passage);
-                }
-                for (ask, said) in asks.iter().zip(&all) {
-                    if said.retry_after().is_some() {
-                        self.over(&[ask], std::slice::from_ref(said), passage)?;
-                        continue;
-                    }
-                    passage.admitted.push(ask.limit);
-                    let settles = policy.limits.get(ask.limit).is_some_and(|l| l.settle.is_some());
-                    if settles || !last {
-                        passage.charged.extend(Charged::new(ask, said).map(|c| (ask.limit, c)));
-                    }
-                    passage.told.extend(refusal::told(&policy, ask, said));
-                }
-                Ok(())
-            }
-            Err(failure) => asks.iter().try_for_each(|ask| self.unavailable(ask, failure, passage)),
-        }
-    }
-
-    /// Takes a place among the requests in flight.
-    fn hold(&mut self, ask: &Ask, passage: &mut Passage<'_>) -> Result<(), Refused> {
-        let (host, policy) = (passage.host, Rc::clone(&self.policy));
-        let (Some(most), Some(limit), Some(flights)) =
-            (ask.in_flight, policy.limits.get(ask.limit), &mut self.flights)
-        else {
-            return Ok(());
-        };
-        match flights.acquire(host, limit.shares, &ask.key, (most, limit.lease), passage.now.mono()) {
-            Ok(update) => {
-                self.counters.store(host, &update);
-                match update.value {
-                    Ok((held, taken)) => {
-                        self.counters.in_flight(host, ask.limit, &limit.name, 1);
-                        passage.held.push((ask.limit, held));
-                        passage.admitted.push(ask.limit);
-                        passage.told.push(refusal::told_in_flight(limit, most, taken));
-                        Ok(())
-                    }
-                    Err(taken) => {
-                        let told = refusal::told_in_flight(limit, most, taken);
-                        let refused = refusal::in_flight(&policy, &told, host);
-                        self.refuse(ask.limit, Reason::RateLimited, refused, passage)
-                    }
-                }
-            }
-            Err(failure) => self.unavailable(ask, failure, passage),
-        }
-    }
-
-    /// Some of these limits are over; those in shadow do not refuse.
-    fn over(&mut self, asks: &[&Ask], all: &[Said], passage: &mut Passage<'_>) -> Result<(), Refused> {
-        let over: Vec<(&Ask, &Said)> =
-            asks.iter().copied().zip(all).filter(|(_, said)| said.retry_after().is_some()).collect();
-        for (ask, _) in over.iter().filter(|(ask, _)| ask.shadow) {
-            self.refuse(ask.limit, Reason::RateLimited, Refusal::new(Reason::RateLimited), passage)?;
-        }
-        let enforced: Vec<(&Ask, &Said)> = over.into_iter().filter(|(ask, _)| !ask.shadow).collect();
-        match enforced.first() {
-            None => Ok(()),
-            Some((first, _)) => {
-                let refused = refusal::over(&self.policy, &enforced, passage.host);
-                self.refuse(first.limit, Reason::RateLimited, refused, passage)
-            }
-        }
-    }
-
-    fn unavailable(
-        &mut self,
-        ask: &Ask,
-        failure: Unavailable,
-        passage: &mut Passage<'_>,
-    ) -> Result<(), Refused> {
-        self.counters.failure(passage.host, failure);
-        let reason = Reason::StoreUnavailable;
-        if self.policy.limits.get(ask.limit).is_some_and(|l| l.on_error == OnError::Allow) {
-            self.note(ask.limit, Outcome::Error, reason, passage);
-            return Ok(());
-        }
-        self.refuse(ask.limit, reason, Refusal::new(reason).header("retry-after", "1"), passage)
-    }
-
-    /// A limit refuses, or would if it were not in shadow.
-    fn refuse(
-        &mut self,
-        limit: usize,
-        reason: Reason,
-        refusal: Refusal,
-        passage: &mut Passage<'_>,
-    ) -> Result<(), Refused> {
-        let shadow = self.policy.limits.get(limit).is_some_and(|l| l.mode == Mode::Shadow);
-        let outcome = if shadow { Outcome::ShadowDeny } else { Outcome::Deny };
-        self.note(limit, outcome, reason, passage);
-        if shadow { Ok(()) } else { Err((limit, refusal)) }
-    }
-
-    fn note(&mut self, limit: usize, outcome: Outcome, reason: Reason, passage: &mut Passage<'_>) {
-        let rule = self.name(limit);
-        self.counters.decision(passage.host, Some(limit), &rule, outcome, Some(reason));
-        passage.verdict = passage.verdict.take().or(Some(Verdict { outcome, reason: Some(reason), rule }));
-    }
-
-    /// Gives back what was charged and held for a request that a later limit refuses.
-    fn undo(&mut self, passage: Passage<'_>) {
-        for (limit, charged) in &passage.charged {
-            match charged.settle(&self.table, passage.host, passage.times, 0) {
-                Ok(update) => self.counters.store(passage.host, &update),
-                Err(failure) => {
-                    self.counters.failure(passage.host, failure);
-                    log::warn!("{}: {}: a refund was lost", self.policy.plugin.name, self.name(*limit));
-                }
-            }
-        }
-        for (limit, held) in passage.held {
-            self.release(limit, held, passage.now, passage.host);
-        }
-    }
-
-    fn release(&mut self, limit: usize, held: Held, now: &Now, host: &dyn Host) {
-        if let Some(flights) = &mut self.flights {
-            flights.release(host, held, now.mono());
-        }
-        let name = self.name(limit);
-        self.counters.in_flight(host, limit, &name, -1);
     }
 
     fn admit(&mut self, stream: &mut Stream, passage: Passage<'_>) -> Edits {
@@ -405,17 +229,4 @@ impl RateLimit {
 fn no_store() -> ConfigError {
     let problem = "this host has no shared data that workers can count in; run this filter in Envoy";
     ConfigError::new(RateLimit::NAME, "store", problem)
-}
-
-/// What a limit is asked about this request; `None` if it does not apply.
-fn ask(n: usize, limit: &Limit, context: &Context<'_>, again: bool) -> Result<Option<Ask>, Reason> {
-    match limit.listed(context).map_err(Failure::reason)? {
-        List::Deny => return Err(Reason::Denied),
-        List::Allow => return Ok(None),
-        List::Neither => {}
-    }
-    let Some(key) = limit.key.of(context).map_err(Failure::reason)? else { return Ok(None) };
-    let cost = if again { 0 } else { limit.cost.of(context) };
-    let shadow = limit.mode == Mode::Shadow;
-    Ok(Some(Ask::new(n, key.into(), limit.budget(context), cost, shadow)))
 }

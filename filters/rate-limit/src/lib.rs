@@ -7,12 +7,14 @@
 //! |---|---|
 //! | [`config`], [`policy`] | the configuration as written, and as meant |
 //! | [`filter`] | from request to step |
+//! | `passage` | a request's passage through the limits |
 //! | [`rate`] | `100/minute` |
 //! | [`address`] | networks, and the client's address by an own rule |
 //! | [`meter`] | what a limit measures with: bucket, sliding window, calendar |
 //! | [`charge`] | all limits on a key at once, or none |
 //! | [`in_flight`] | requests in flight, by VM, with a lease |
 //! | `settle` | what an answer makes of the charge |
+//! | [`body`] | a number in the body of an answer |
 //! | [`refusal`], [`headers`] | what clients are told |
 //! | `redirect` | a request that comes twice and is charged once |
 //! | `ledger` | what starts afresh after a change |
@@ -21,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
 pub mod address;
+pub mod body;
 pub mod charge;
 pub mod config;
 pub mod counters;
@@ -30,6 +33,7 @@ pub mod in_flight;
 mod ledger;
 mod load;
 pub mod meter;
+mod passage;
 pub mod policy;
 pub mod rate;
 mod redirect;

@@ -1,6 +1,7 @@
 //! A filter on the SDK that does nothing. Built with the SDK's own exports it is what anybody starts from; built with a filter's
 //! list of exports it is what that filter is compared with. With a number as its configuration it reads one property so many
-//! times a request: that is how the benches find out what a getter costs in the same run.
+//! times a request: that is how the benches find out what a getter costs in the same run. With a text it writes that as the subject
+//! of each request, in place of jwt-auth.
 
 #[cfg(all(target_arch = "wasm32", feature = "entry"))]
 mod entry {
@@ -25,18 +26,32 @@ mod entry {
         }
     }
 
-    struct Root(u32);
+    struct Subject(String);
+
+    impl Context for Subject {}
+    impl HttpContext for Subject {
+        fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+            let _ = hostcalls::set_property(vec!["portcullis.jwt-auth.subject"], Some(self.0.as_bytes()));
+            Action::Continue
+        }
+    }
+
+    struct Root(String);
 
     impl Context for Root {}
     impl RootContext for Root {
         fn on_configure(&mut self, _: usize) -> bool {
             let config = hostcalls::get_buffer(proxy_wasm::types::BufferType::PluginConfiguration, 0, 16);
-            let text = config.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-            self.0 = text.and_then(|t| t.parse().ok()).unwrap_or(0);
+            self.0 =
+                config.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
             true
         }
         fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-            if self.0 == 0 { Some(Box::new(Empty)) } else { Some(Box::new(Getters(self.0))) }
+            Some(match (self.0.as_str(), self.0.parse()) {
+                ("", _) => Box::new(Empty),
+                (_, Ok(times)) => Box::new(Getters(times)),
+                (subject, Err(_)) => Box::new(Subject(subject.to_owned())),
+            })
         }
         fn get_type(&self) -> Option<ContextType> {
             Some(ContextType::HttpContext)
@@ -44,6 +59,6 @@ mod entry {
     }
 
     proxy_wasm::main! {{
-        proxy_wasm::set_root_context(|_| Box::new(Root(0)));
+        proxy_wasm::set_root_context(|_| Box::new(Root(String::new())));
     }}
 }

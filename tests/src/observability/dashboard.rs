@@ -3,10 +3,16 @@
 use serde_json::{Value, json};
 
 /// A panel: its kind, title, unit and queries with their legends.
-struct Panel(&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+#[derive(Clone, Copy, Debug)]
+pub struct Panel(
+    pub &'static str,
+    pub &'static str,
+    pub &'static str,
+    pub &'static [(&'static str, &'static str)],
+);
 
-/// Rows of panels.
-const ROWS: [(&str, &[Panel]); 7] = [
+/// Rows of panels, each under its heading.
+pub const ROWS: [(&str, &[Panel]); 7] = [
     (
         "Overview",
         &[
@@ -220,7 +226,8 @@ pub fn json() -> String {
         y += 1;
         let mut x = 0;
         for Panel(kind, title, unit, queries) in row {
-            let (width, height) = if *kind == "stat" { (6, 4) } else { (8, 8) };
+            let alike = row.iter().filter(|Panel(other, ..)| other == kind).count();
+            let (width, height) = (24 / alike, if *kind == "stat" { 4 } else { 8 });
             if x + width > 24 {
                 x = 0;
                 y += if *kind == "stat" { 4 } else { 8 };
@@ -257,6 +264,12 @@ pub fn json() -> String {
 
 fn source() -> Value {
     json!({"type": "prometheus", "uid": "${datasource}"})
+}
+
+/// A query as Grafana sends it, with all routes chosen: `window` stands for what it takes as the interval of rates.
+#[must_use]
+pub fn filled_in(query: &str, window: &str) -> String {
+    query.replace("$__rate_interval", window).replace("$route", ".*")
 }
 
 /// All queries, with the title of their panel.

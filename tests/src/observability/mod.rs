@@ -1,12 +1,21 @@
-//! What lies in `envoy/observability/` and is made from the code: Prometheus' configuration and rules, Grafana's dashboard.
+//! What lies in `envoy/observability/` and is made from the code: Prometheus' configuration and rules, Grafana's dashboard, and a
+//! picture of it.
 //!
 //! | module | one idea |
 //! |---|---|
 //! | [`rules`] | recording rules and alerts |
 //! | [`dashboard`] | rows of panels |
+//! | [`scraper`] | a real Prometheus that scrapes a real Envoy |
+//! | [`mix`] | everything that can become of a request, sent to the whole chain |
+//! | [`plot`] | numbers over time as SVG |
+//! | [`picture`] | the dashboard, drawn from a real scrape |
 
 pub mod dashboard;
+pub mod mix;
+pub mod picture;
+pub mod plot;
 pub mod rules;
+pub mod scraper;
 
 /// The files that `make generate` writes, by their path in the repository.
 #[must_use]
@@ -18,7 +27,8 @@ pub fn files() -> Vec<(&'static str, String)> {
     ]
 }
 
-const SCRAPE: &str = "\
+/// Prometheus' configuration.
+pub const SCRAPE: &str = "\
 # Prometheus: scrapes Envoy's admin interface and loads the rules beside this file. `make generate` writes it.
 #
 #   prometheus --config.file=envoy/observability/prometheus.yaml

@@ -64,6 +64,8 @@ impl<F: Filter> HttpContext for Stream<F> {
             return refuse(Reason::HostError, &Request::default());
         };
         let mut request = Request { headers, ends };
+        #[cfg(feature = "test-trap")]
+        trap_if_asked(&request.headers);
         let step = self.hook(|filter, state| {
             // The first reading of the clock is where the filter's own time begins.
             now.start(F::CLOCK);
@@ -97,10 +99,10 @@ impl<F: Filter> HttpContext for Stream<F> {
         }
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, ends: bool) -> Action {
         let edits = self.hook(|filter, state| {
             let headers = filter.reads_response(state).then(|| calls::headers(Map::Response));
-            let response = Response { headers: headers.and_then(Result::ok).unwrap_or_default() };
+            let response = Response { headers: headers.and_then(Result::ok).unwrap_or_default(), ends };
             filter.on_response(state, &response, &calls::now(), &Proxy)
         });
         for edit in edits.into_iter().flat_map(|e| e.headers) {
@@ -121,13 +123,18 @@ impl<F: Filter> HttpContext for Stream<F> {
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
         self.hook(|filter, state| {
-            let chunk = calls::buffer(Buffer::ResponseBody, size).unwrap_or_default();
-            filter.on_response_body(state, &chunk, end, &calls::now(), &Proxy);
+            if filter.reads_response_body(state) {
+                let chunk = calls::buffer(Buffer::ResponseBody, size).unwrap_or_default();
+                filter.on_response_body(state, &chunk, end, &calls::now(), &Proxy);
+            }
         });
         Action::Continue
     }
 
     fn on_log(&mut self) {
+        // A filter that looks at no request can only be lost here.
+        #[cfg(feature = "test-trap")]
+        trap_if_asked(&calls::headers(Map::Request).unwrap_or_default());
         self.hook(|filter, state| {
             let headers = || calls::headers(Map::Request).unwrap_or_default();
             let request = || Request { headers: headers(), ..Request::default() };
@@ -178,6 +185,13 @@ fn send(reply: &Reply) {
 fn refuse(reason: Reason, request: &Request) -> Action {
     send(&Refusal::new(reason).reply(request.protocol(), None));
     Action::Pause
+}
+
+#[cfg(feature = "test-trap")]
+fn trap_if_asked(headers: &Headers) {
+    if headers.get("x-test-trap").one().is_some() {
+        std::process::abort();
+    }
 }
 
 fn apply(map: Map, edit: &HeaderEdit) {

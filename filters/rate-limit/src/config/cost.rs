@@ -4,6 +4,8 @@ use portcullis_common::config::{HeaderName, Size, Whole, from_text};
 use portcullis_common::values::source::Source;
 use serde::{Deserialize, Deserializer};
 
+use crate::body::pointer::Pointer;
+
 /// What a request costs: exactly one of `fixed`, `from` and `per`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -24,12 +26,12 @@ pub struct RawCost {
     pub max: Option<Whole>,
 }
 
-/// What the answer makes of the cost: exactly one of `statuses`, `header` and `per`. What the request cost is reserved
-/// when it comes, and stays charged if no answer comes.
+/// What the answer makes of the cost: exactly one of `statuses`, `header`, `per` and `json`. What the request cost is
+/// reserved when it comes, and stays charged if no answer comes.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Settle"))]
-#[serde(deny_unknown_fields, expecting = "an object with statuses, header or per")]
+#[serde(deny_unknown_fields, expecting = "an object with statuses, header, per or json")]
 pub struct RawSettle {
     /// Only answers with these statuses count, such as `401` or `5xx`; others give the reservation back. The verdict of the plugin
     /// in `identity` comes before the status, and a gRPC status counts as the HTTP status that it stands for.
@@ -39,6 +41,10 @@ pub struct RawSettle {
     pub header: Option<HeaderName>,
     /// The cost is 1 for each piece of the answer's body of this size, by `content-length`.
     pub per: Option<Size>,
+    /// The cost is the number in the answer's JSON, or in the last of its server-sent events before `[DONE]` that has it: at the first
+    /// of these JSON pointers that leads to one. Only in `rate-limit-body.wasm`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8)))]
+    pub json: Option<Vec<Pointer>>,
     /// What an answer without the number costs: `reserved` (what was reserved), `nothing`, or `max`. Required but for `statuses`.
     pub absent: Option<Absent>,
     /// The most that an answer can cost. Required but for `statuses`.

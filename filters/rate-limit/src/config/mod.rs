@@ -40,6 +40,9 @@ pub struct RawConfig {
     pub refusals: Option<RawRefusals>,
     /// An own rule for `client.ip`, from `x-forwarded-for`. Default: Envoy's address of the client.
     pub forwarded: Option<RawForwarded>,
+    /// How much of an answer's body is searched for the numbers of `settle.json`; one behind it is absent. Default `16MiB`, from `1KiB`
+    /// to `1GiB`.
+    pub settle_window: Option<Size>,
     /// What happens when the store cannot answer. Default `deny`: 503 `store_unavailable`.
     pub on_error: Option<OnError>,
 }

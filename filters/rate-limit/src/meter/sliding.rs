@@ -30,6 +30,8 @@ struct Window {
     count: u64,
     /// How much of it is over.
     elapsed: u64,
+    /// How long until it begins, to who looked at the clock before another did.
+    early: u64,
 }
 
 impl Sliding {
@@ -82,12 +84,13 @@ impl Sliding {
         let known = entry.until.saturating_sub(period.saturating_mul(2));
         let elapsed = now.saturating_sub(from);
         if entry.until == 0 || known.saturating_add(period) < from {
-            Window { from, before: 0, count: 0, elapsed }
+            Window { from, before: 0, count: 0, elapsed, early: 0 }
         } else if known < from {
-            Window { from, before: count, count: 0, elapsed }
+            Window { from, before: count, count: 0, elapsed, early: 0 }
         } else {
             // Its own, or a later one: another worker looked at the clock after us.
-            Window { from: known, before, count, elapsed: now.saturating_sub(known) }
+            let (elapsed, early) = (now.saturating_sub(known), known.saturating_sub(now));
+            Window { from: known, before, count, elapsed, early }
         }
     }
 
@@ -119,7 +122,7 @@ impl Sliding {
                 rest.saturating_add(over(window.count, room).min(period))
             }
         };
-        Duration::from_nanos(nanos)
+        Duration::from_nanos(nanos.saturating_add(window.early))
     }
 
     fn standing(&self, window: Window) -> Standing {
@@ -160,6 +163,16 @@ mod tests {
         assert_eq!(halves(sliding.give_back(later, receipt, 3).data), (1, 2));
         let much_later = sliding.charge(receipt, 45 * SECOND, 2);
         assert_eq!(sliding.give_back(much_later, receipt, 3), much_later);
+    }
+
+    #[test]
+    fn who_looked_at_the_clock_before_a_window_began_waits_for_that_too() {
+        let sliding = sliding(2, 10);
+        let entry = sliding.charge(sliding.charge(Entry::default(), 5 * SECOND, 1), 10 * SECOND, 1);
+        let Decision::Refuse { retry_after, .. } = sliding.decide(entry, 9 * SECOND, 1) else {
+            panic!("admitted")
+        };
+        assert_eq!(retry_after, Duration::from_secs(11));
     }
 
     proptest! {

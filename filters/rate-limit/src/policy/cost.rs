@@ -10,6 +10,7 @@ use portcullis_common::values::context::Context;
 use super::key::{Value, captured};
 use super::limit::Defaults;
 use super::{error, trusted};
+use crate::body::pointer::Pointer;
 use crate::config::cost::{Absent, StatusClass};
 use crate::config::{RawCost, RawSettle};
 
@@ -82,6 +83,9 @@ impl Cost {
     }
 }
 
+/// The most pointers of one limit.
+const MOST_POINTERS: usize = 8;
+
 /// What an answer makes of the cost.
 #[derive(Debug)]
 pub struct Settle {
@@ -102,6 +106,8 @@ pub enum SettleBy {
     Header(HeaderName),
     /// The length of the answer's body, in pieces.
     Per(NonZeroU64),
+    /// The first of these that leads to a number in the answer's body.
+    Json(Vec<Pointer>),
 }
 
 impl Settle {
@@ -111,8 +117,8 @@ impl Settle {
     /// What is wrong, where, and what to write instead.
     pub fn new(path: &str, raw: RawSettle) -> Result<Settle, ConfigError> {
         let at = |field: &str| format!("{path}.{field}");
-        let by = match (raw.statuses, raw.header, raw.per) {
-            (Some(list), None, None) => {
+        let by = match (raw.statuses, raw.header, raw.per, raw.json) {
+            (Some(list), None, None, None) => {
                 if list.is_empty() {
                     return Err(error(at("statuses"), "empty; list what counts, such as \"401\" or \"5xx\""));
                 }
@@ -123,10 +129,18 @@ impl Settle {
                 let by = SettleBy::Statuses(list);
                 return Ok(Settle { by, absent: Absent::Reserved, most: u64::MAX });
             }
-            (None, Some(name), None) => SettleBy::Header(name),
-            (None, None, Some(size)) => SettleBy::Per(piece(&at("per"), size.0)?),
+            (None, Some(name), None, None) => SettleBy::Header(name),
+            (None, None, Some(size), None) => SettleBy::Per(piece(&at("per"), size.0)?),
+            (None, None, None, Some(pointers)) => {
+                if pointers.is_empty() || pointers.len() > MOST_POINTERS {
+                    let problem =
+                        "none or more than 8; list where the number stands, such as /usage/total_tokens";
+                    return Err(error(at("json"), problem));
+                }
+                SettleBy::Json(pointers)
+            }
             _ => {
-                return Err(error(path, "not one settlement; write one of statuses, header and per"));
+                return Err(error(path, "not one settlement; write one of statuses, header, per and json"));
             }
         };
         let absent = raw.absent.ok_or_else(|| {

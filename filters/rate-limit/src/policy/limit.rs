@@ -12,10 +12,11 @@ use portcullis_common::values::context::Context;
 
 use super::budget::{Budget, Manner};
 use super::choice::{self, ByValue, Listed};
-use super::cost::{Cost, Settle};
+use super::cost::{Cost, Settle, SettleBy};
 use super::error;
 use super::key::Key;
 use crate::address::Forwarded;
+use crate::body::pointer::Pointer;
 use crate::config::{OnError, RawBudget, RawLimit, RawListed};
 use crate::meter::Measure;
 
@@ -105,6 +106,21 @@ impl Limit {
     #[must_use]
     pub fn uses_calendar(&self) -> bool {
         self.budgets().flat_map(|b| b.rates.iter()).any(|r| matches!(r.measure, Measure::Calendar(_)))
+    }
+
+    /// The pointers into an answer's body that it settles by.
+    #[must_use]
+    pub fn pointers(&self) -> &[Pointer] {
+        match self.settle.as_ref().map(|settle| &settle.by) {
+            Some(SettleBy::Json(pointers)) => pointers,
+            _ => &[],
+        }
+    }
+
+    /// Whether it settles by an answer's body.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        !self.pointers().is_empty()
     }
 
     /// Whether any budget of it counts requests in flight.

@@ -24,6 +24,7 @@ use portcullis_common::matching::rules::Rules;
 use portcullis_common::values::source::Source;
 
 use crate::address::Forwarded;
+use crate::body::MAX_POINTERS;
 use crate::config::{GrpcStatus, HeaderDialect, RawConfig, RawForwarded, RawRefusals};
 use limit::Limit;
 
@@ -46,6 +47,8 @@ pub struct Policy {
     pub store: usize,
     /// The memory for requests in flight, in bytes.
     pub in_flight: usize,
+    /// How much of an answer's body is read, in bytes.
+    pub window: usize,
     /// The headers for clients.
     pub headers: HeaderDialect,
     /// What refusals look like.
@@ -120,6 +123,7 @@ impl Policy {
             identity,
             enabled: raw.enabled.unwrap_or(true),
             matches: Rules::new(&matches),
+            window: window(raw.settle_window, &limits)?,
             limits,
             store,
             in_flight,
@@ -136,6 +140,22 @@ fn error(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
 fn bytes(path: &str, size: Size) -> Result<usize, ConfigError> {
     let fits = (4 << 10..=1 << 30).contains(&size.0).then(|| usize::try_from(size.0).ok()).flatten();
     fits.ok_or_else(|| error(path, "too small or too large; write a size from 4KiB to 1GiB"))
+}
+
+fn window(raw: Option<Size>, limits: &[Limit]) -> Result<usize, ConfigError> {
+    let pointers = |limit: &Limit| limit.pointers().len();
+    let all: usize = limits.iter().map(pointers).sum();
+    if let Some(last) = limits.iter().rposition(Limit::reads_body).filter(|_| all > MAX_POINTERS) {
+        let problem =
+            format!("{all} pointers with those before it; write at most {MAX_POINTERS} in all limits");
+        return Err(error(format!("limits[{last}].settle.json"), problem));
+    }
+    if raw.is_some() && all == 0 {
+        return Err(error("settle_window", "without settle.json; leave it out"));
+    }
+    let size = raw.unwrap_or(Size(16 << 20)).0;
+    let fits = (1 << 10..=1 << 30).contains(&size).then(|| usize::try_from(size).ok()).flatten();
+    fits.ok_or_else(|| error("settle_window", "too small or too large; write a size from 1KiB to 1GiB"))
 }
 
 fn forwarded(raw: RawForwarded) -> Result<Forwarded, ConfigError> {
