@@ -12,6 +12,8 @@
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
 //! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
+//! | [`keycloak`] | a real Keycloak |
+//! | [`key_server`] | a key server that is rotated, slowed, broken and stopped |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
 //! | [`tokens`] | keys, and tokens signed with them |
@@ -29,6 +31,8 @@ pub mod examples;
 pub mod flood;
 pub mod gate;
 pub mod hostile;
+pub mod key_server;
+pub mod keycloak;
 pub mod markdown;
 pub mod observability;
 pub mod paths;

@@ -25,6 +25,10 @@ pub trait Filter: Sized + 'static {
     const PAUSES: bool;
     /// Whether the filter does anything by the clock; one that pauses does.
     const TICKS: bool = Self::PAUSES;
+    /// Whether it calls by gRPC: without it the shell links none of that.
+    const GRPC: bool = Self::PAUSES;
+    /// The most that is read of an answer's body; a longer one counts as broken off.
+    const MAX_ANSWER: usize = 16 << 20;
     /// Why a stream waits, so that its answer comes back typed.
     type Pending: 'static;
     /// What is remembered of a stream from hook to hook.

@@ -16,6 +16,7 @@
 //! | [`config`] | located errors with a remedy; the types that configs are made of |
 //! | [`json`] | JSON that says one thing only |
 //! | [`matching`] | hosts, methods, paths, headers: which rule a request meets |
+//! | [`snapshot`] | a source that is fetched once per process: lease, last good content, stale window |
 //! | [`table`] | a table in shared data, exact and bounded |
 //! | [`values`] | sources, templates, and how they are resolved |
 //! | [`explain`] | telling chosen callers how they were judged |
@@ -45,5 +46,6 @@ pub mod reason;
 pub mod request;
 #[cfg(target_arch = "wasm32")]
 pub mod shell;
+pub mod snapshot;
 pub mod table;
 pub mod values;

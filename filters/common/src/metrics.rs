@@ -28,7 +28,7 @@ pub enum Label {
     Source,
     /// A word of [`crate::reason::Reason`].
     Reason,
-    /// A word of [`crate::facts::Outcome`].
+    /// A word of [`crate::facts::Outcome`], or how a fetch or a wait ended.
     Outcome,
     /// Which claim, key or form of a token failed; for operators, never for clients.
     Cause,
@@ -50,11 +50,15 @@ pub enum Label {
     Zone,
     /// The name of a metric.
     Metric,
+    /// The name of an issuer of tokens.
+    Provider,
+    /// What is fetched: `keys`, `deny`.
+    Content,
 }
 
 impl Label {
     /// All labels.
-    pub const ALL: [Label; 19] = [
+    pub const ALL: [Label; 21] = [
         Label::Plugin,
         Label::Rule,
         Label::Route,
@@ -74,6 +78,8 @@ impl Label {
         Label::Result,
         Label::Zone,
         Label::Metric,
+        Label::Provider,
+        Label::Content,
     ];
 
     /// The label as Prometheus shows it.
@@ -99,6 +105,8 @@ impl Label {
             Label::Result => "result",
             Label::Zone => "zone",
             Label::Metric => "metric",
+            Label::Provider => "provider",
+            Label::Content => "content",
         }
     }
 

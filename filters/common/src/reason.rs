@@ -52,6 +52,10 @@ pub enum Reason {
     ConditionUnresolved,
     /// The answer took more steps than it may.
     CheckTooLong,
+    /// The keys to check a token with could not be fetched.
+    KeysUnavailable,
+    /// The list of refused tokens could not be fetched.
+    DenyListUnavailable,
 }
 
 /// How a reason is put to a client.
@@ -69,7 +73,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 24] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -92,6 +96,8 @@ impl Reason {
         Reason::SubjectMissing,
         Reason::ConditionUnresolved,
         Reason::CheckTooLong,
+        Reason::KeysUnavailable,
+        Reason::DenyListUnavailable,
     ];
 
     /// The word and what goes with it.
@@ -172,6 +178,15 @@ impl Reason {
             Reason::CheckTooLong => {
                 ("check_too_long", 503, UNAVAILABLE, "This permission could not be decided here.")
             }
+            Reason::KeysUnavailable => {
+                ("keys_unavailable", 503, UNAVAILABLE, "Tokens cannot be checked just now.")
+            }
+            Reason::DenyListUnavailable => (
+                "deny_list_unavailable",
+                503,
+                UNAVAILABLE,
+                "Whether the token was withdrawn cannot be checked just now.",
+            ),
         };
         Spec { word, status, grpc, detail }
     }

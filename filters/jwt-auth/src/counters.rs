@@ -8,7 +8,10 @@ use portcullis_common::metrics::{DECISIONS, Family, Label, Series};
 use portcullis_common::reason::Reason;
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 5] = [&DECISIONS, &FAILURES, &VERIFIED, &VERIFIER, &DEMO_KEYS];
+pub const FAMILIES: [&Family; 11] = [
+    &DECISIONS, &FAILURES, &VERIFIED, &VERIFIER, &DEMO_KEYS, &FETCHES, &AGE, &HELD, &SKIPPED, &REFETCHES,
+    &WAITS,
+];
 
 /// For operators: which check failed. Clients see `token_malformed` and `token_invalid`.
 pub const FAILURES: Family = Family {
@@ -42,6 +45,54 @@ pub const DEMO_KEYS: Family = Family {
     help: "How often the public demo key (`demo-do-not-use`) was loaded. Anything but 0 is an open door.",
 };
 
+/// How fetches ended.
+pub const FETCHES: Family = Family {
+    name: "portcullis_fetches_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Provider, Label::Content, Label::Outcome],
+    help: "Fetches of keys and deny lists, by provider and by how they ended.",
+};
+
+/// How old content is.
+pub const AGE: Family = Family {
+    name: "portcullis_fetched_age_seconds",
+    kind: MetricKind::Gauge,
+    labels: &[Label::Plugin, Label::Provider, Label::Content],
+    help: "How long ago the keys or the deny list in use were fetched.",
+};
+
+/// How much content there is.
+pub const HELD: Family = Family {
+    name: "portcullis_fetched_entries",
+    kind: MetricKind::Gauge,
+    labels: &[Label::Plugin, Label::Provider, Label::Content],
+    help: "How many fetched keys, or entries of the deny list, are in use.",
+};
+
+/// Keys that were left out.
+pub const SKIPPED: Family = Family {
+    name: "portcullis_fetched_skipped",
+    kind: MetricKind::Gauge,
+    labels: &[Label::Plugin, Label::Provider, Label::Content],
+    help: "How many keys of the fetched set are not used: weak, malformed, double, or for another use.",
+};
+
+/// Unknown keys that were looked for.
+pub const REFETCHES: Family = Family {
+    name: "portcullis_key_misses_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Provider],
+    help: "Requests whose token named a key that was not known, and that waited for a new fetch.",
+};
+
+/// Requests that waited.
+pub const WAITS: Family = Family {
+    name: "portcullis_key_waits_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Outcome],
+    help: "Waits of requests for keys or a deny list, by how they ended: `woken`, `timeout`, or `refused` for want of room.",
+};
+
 /// The counters.
 #[derive(Debug)]
 pub struct Counters {
@@ -51,6 +102,12 @@ pub struct Counters {
     verified: Series<()>,
     verifier: Series<&'static str>,
     demo_keys: Series<()>,
+    fetches: Series<(Rc<str>, &'static str, &'static str)>,
+    age: Series<(Rc<str>, &'static str)>,
+    held: Series<(Rc<str>, &'static str)>,
+    skipped: Series<(Rc<str>, &'static str)>,
+    misses: Series<Rc<str>>,
+    waits: Series<&'static str>,
 }
 
 impl Counters {
@@ -64,6 +121,12 @@ impl Counters {
             verified: Series::new(&VERIFIED),
             verifier: Series::new(&VERIFIER),
             demo_keys: Series::new(&DEMO_KEYS),
+            fetches: Series::new(&FETCHES),
+            age: Series::new(&AGE),
+            held: Series::new(&HELD),
+            skipped: Series::new(&SKIPPED),
+            misses: Series::new(&REFETCHES),
+            waits: Series::new(&WAITS),
         }
     }
 
@@ -106,5 +169,61 @@ impl Counters {
     pub fn demo_key(&mut self, host: &dyn Host) {
         let plugin = &self.plugin;
         self.demo_keys.count(host, (), || vec![plugin]);
+    }
+
+    /// A fetch ended.
+    pub fn fetched(
+        &mut self,
+        host: &dyn Host,
+        provider: &Rc<str>,
+        content: &'static str,
+        outcome: &'static str,
+    ) {
+        let plugin = &self.plugin;
+        let key = (Rc::clone(provider), content, outcome);
+        self.fetches.count(host, key, || vec![&**plugin, provider, content, outcome]);
+    }
+
+    /// How old content is, in seconds.
+    pub fn age(&mut self, host: &dyn Host, provider: &Rc<str>, content: &'static str, seconds: u64) {
+        set(&mut self.age, host, &self.plugin, provider, content, seconds);
+    }
+
+    /// How much content there is, and how much was left out.
+    pub fn held(
+        &mut self,
+        host: &dyn Host,
+        provider: &Rc<str>,
+        content: &'static str,
+        (kept, skipped): (usize, usize),
+    ) {
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        set(&mut self.held, host, &self.plugin, provider, content, number(kept));
+        set(&mut self.skipped, host, &self.plugin, provider, content, number(skipped));
+    }
+
+    /// A request waits for a key that was not known.
+    pub fn missed(&mut self, host: &dyn Host, provider: &Rc<str>) {
+        let plugin = &self.plugin;
+        self.misses.count(host, Rc::clone(provider), || vec![&**plugin, provider]);
+    }
+
+    /// A wait ended.
+    pub fn waited(&mut self, host: &dyn Host, outcome: &'static str) {
+        let plugin = &self.plugin;
+        self.waits.count(host, outcome, || vec![&**plugin, outcome]);
+    }
+}
+
+fn set(
+    gauge: &mut Series<(Rc<str>, &'static str)>,
+    host: &dyn Host,
+    plugin: &str,
+    provider: &Rc<str>,
+    content: &'static str,
+    value: u64,
+) {
+    if let Some(id) = gauge.id(host, (Rc::clone(provider), content), || vec![plugin, provider, content]) {
+        host.record(id, value);
     }
 }

@@ -1,5 +1,7 @@
 //! From request to step.
 
+mod waiting;
+
 use std::rc::Rc;
 
 use portcullis_common::answer::Refusal;
@@ -9,7 +11,7 @@ use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
-use portcullis_common::filter::{Filter, Plugin, Step};
+use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step};
 use portcullis_common::headers::Lookup;
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
@@ -20,17 +22,22 @@ use portcullis_common::values::context::{Context, Reader};
 use portcullis_common::values::source::Source;
 
 use crate::algorithm::Algorithm;
-use crate::authenticate::{Check, Refused, authenticate};
+use crate::authenticate::{Check, Refused, authenticate, is_not_denied};
 use crate::challenge::challenges;
 use crate::claims::Cause;
 use crate::config::{Preflights, RawConfig, Unmatched};
 use crate::counters::Counters;
 use crate::credentials::{Found, removals};
 use crate::identity::{self, Identity, Unfit};
+use crate::policy::keys::MAX_SIZE;
 use crate::policy::{Policy, Require, Rule};
 use crate::requirement::{Granted, Lack, Requirement};
+use crate::servers::{Missing, Servers, What};
 use crate::token::Headers;
 use crate::verify::Verifier;
+
+use self::waiting::Patience;
+pub use self::waiting::{Stream, Waiting};
 
 /// The filter.
 #[derive(Debug)]
@@ -39,6 +46,9 @@ pub struct JwtAuth {
     verifier: Verifier,
     headers: Headers,
     cache: Cache<Rc<Identity>>,
+    servers: Servers,
+    /// Held by every request that waits, so that they can be counted.
+    waiting: Rc<()>,
     counters: Counters,
 }
 
@@ -74,19 +84,33 @@ struct Rejection {
     cause: Option<&'static str>,
     /// Whose valid token did not suffice.
     who: Option<Shown>,
+    /// What the token could not be checked for.
+    missing: Option<Missing>,
 }
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Rejection { reason, cause: None, who: None }
+        Rejection { reason, cause: None, who: None, missing: None }
     }
 }
 
 impl From<Refused> for Rejection {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Malformed(how) => {
-                Rejection { reason: Reason::TokenMalformed, cause: Some(how.word()), who: None }
+            Refused::Malformed(how) => Rejection {
+                reason: Reason::TokenMalformed,
+                cause: Some(how.word()),
+                who: None,
+                missing: None,
+            },
+            Refused::Missing(missing, cause) => {
+                let reason = match missing.what {
+                    What::Keys => Reason::KeysUnavailable,
+                    What::Key(_) => Reason::TokenInvalid,
+                    What::List => Reason::DenyListUnavailable,
+                };
+                let cause = matches!(missing.what, What::Key(_)).then(|| cause.word());
+                Rejection { reason, cause, who: None, missing: Some(missing) }
             }
             Refused::Unfit(Unfit::Cause(cause)) => cause.into(),
             Refused::Unfit(Unfit::Value(failure)) => failure.reason().into(),
@@ -96,16 +120,18 @@ impl From<Refused> for Rejection {
 
 impl From<Cause> for Rejection {
     fn from(cause: Cause) -> Self {
-        Rejection { reason: Reason::TokenInvalid, cause: Some(cause.word()), who: None }
+        Rejection { reason: Reason::TokenInvalid, cause: Some(cause.word()), who: None, missing: None }
     }
 }
 
 impl Filter for JwtAuth {
     const NAME: &'static str = "jwt-auth";
     const CLOCK: Clock = Clock::Wall;
-    const PAUSES: bool = false;
-    type Pending = ();
-    type Stream = ();
+    const PAUSES: bool = true;
+    const GRPC: bool = false;
+    const MAX_ANSWER: usize = MAX_SIZE;
+    type Pending = Waiting;
+    type Stream = Stream;
 
     fn configure(config: &[u8], host: &dyn Host) -> Result<Self, ConfigError> {
         let raw: RawConfig = config::parse(Self::NAME, config)?;
@@ -121,10 +147,8 @@ impl Filter for JwtAuth {
             );
             counters.demo_key(host);
         }
-        let mut wanted: Vec<Algorithm> =
-            policy.providers.iter().flat_map(|p| p.algorithms.iter().copied()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let signs = |a: &Algorithm| policy.providers.iter().any(|p| p.algorithms.contains(a));
+        let wanted: Vec<Algorithm> = Algorithm::ALL.into_iter().filter(signs).collect();
         let verifier = Verifier::probe(host, &wanted);
         for algorithm in wanted {
             let place = if verifier.is_host(algorithm) { "host" } else { "wasm" };
@@ -133,14 +157,23 @@ impl Filter for JwtAuth {
         }
         // A token ends in its signature: nobody can make two that end alike.
         let cache = Cache::new(policy.cache, KeyPart::End);
-        Ok(JwtAuth { policy: Rc::new(policy), verifier, headers: Headers::default(), cache, counters })
+        let servers = Servers::new(&policy, host);
+        let headers = Headers::default();
+        let waiting = Rc::new(());
+        Ok(JwtAuth { policy: Rc::new(policy), verifier, headers, cache, servers, waiting, counters })
     }
 
     fn plugin(&self) -> &Plugin {
         &self.policy.plugin
     }
 
-    fn on_request(&mut self, _: &mut (), request: &Request, now: &Now, host: &dyn Host) -> Step<()> {
+    fn on_request(
+        &mut self,
+        stream: &mut Stream,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Waiting> {
         if !self.policy.enabled {
             return Step::Allow(Edits::default());
         }
@@ -148,16 +181,101 @@ impl Filter for JwtAuth {
         if let Some(document) = policy.resource.as_ref().and_then(|resource| resource.answer(request)) {
             return Step::Reply(document);
         }
-        let asked = Asked { policy: &policy, request, now, host };
-        let (rule, judgement) = self.judge(asked);
-        match judgement {
-            Ok(pass) => Step::Allow(self.pass(asked, pass, rule)),
-            Err(rejection) => self.refuse(asked, rejection, rule),
+        self.decide(stream, Asked { policy: &policy, request, now, host }, Patience::Fresh)
+    }
+
+    fn on_answer(
+        &mut self,
+        stream: &mut Stream,
+        request: &Request,
+        pending: Waiting,
+        answers: Vec<Answer>,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Waiting> {
+        stream.waits = None;
+        let is_woken = matches!(answers.as_slice(), [Answer::Woken]);
+        let policy = Rc::clone(&self.policy);
+        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over };
+        self.decide(stream, Asked { policy: &policy, request, now, host }, patience)
+    }
+
+    fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        if self.servers.is_empty() {
+            return Vec::new();
         }
+        self.servers.tick(now.mono(), host, &mut self.counters)
+    }
+
+    fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        match event {
+            Event::Answered { tag, answer } => {
+                self.servers.answered(tag, answer, now.mono(), host, &mut self.counters)
+            }
+            // Nothing here opens streams.
+            Event::Opened { .. } | Event::Message { .. } | Event::Closed { .. } => Vec::new(),
+        }
+    }
+
+    fn keeps_watch(&self) -> bool {
+        !self.servers.is_empty()
     }
 }
 
 impl JwtAuth {
+    fn decide(&mut self, stream: &mut Stream, asked: Asked<'_>, patience: Patience) -> Step<Waiting> {
+        let (mut rule, mut judgement) = self.judge(asked);
+        if let Err(Rejection { missing: Some(missing), .. }) = &judgement
+            && matches!(patience, Patience::Fresh)
+            && self.servers.look(missing.provider, asked.now.mono(), asked.host)
+        {
+            // Another worker has it.
+            (rule, judgement) = self.judge(asked);
+        }
+        let mut rejection = match judgement {
+            Ok(pass) => {
+                self.count_wait(asked.host, patience, "woken");
+                return Step::Allow(self.pass(asked, pass, rule));
+            }
+            Err(rejection) => rejection,
+        };
+        if let Some(missing) = &rejection.missing {
+            if let Some(wait) = self.wait(stream, asked, missing, patience) {
+                return wait;
+            }
+            // Who cannot ask the server does not know that it has no such key.
+            if matches!(missing.what, What::Key(_)) && self.servers.is_failing(missing.provider) {
+                rejection = Rejection {
+                    reason: Reason::KeysUnavailable,
+                    cause: None,
+                    who: None,
+                    missing: rejection.missing,
+                };
+            }
+        }
+        let ended = if matches!(patience, Patience::Over) { "timeout" } else { "woken" };
+        self.count_wait(asked.host, patience, ended);
+        self.refuse(asked, rejection, rule)
+    }
+
+    /// Whether what a remembered token was checked with still holds: the key that made its signature, and the deny list.
+    fn still_holds(&self, identity: &Identity) -> bool {
+        let epoch = self.servers.epoch();
+        if identity.epoch.get() == epoch {
+            return true;
+        }
+        let has_key = identity.proof.as_ref().is_none_or(|proof| self.servers.has(proof.source, &proof.key));
+        let position = identity.provider;
+        let is_listed = self.policy.providers.get(position).is_none_or(|provider| {
+            is_not_denied(&self.servers, position, provider, &identity.claims).is_err()
+        });
+        if !has_key || is_listed {
+            return false;
+        }
+        identity.epoch.set(epoch);
+        true
+    }
+
     fn judge(&mut self, asked: Asked<'_>) -> (Option<usize>, Judgement) {
         let Asked { policy, request, .. } = asked;
         let rule = match find_rule(policy, request) {
@@ -215,7 +333,8 @@ impl JwtAuth {
             .cache
             .get(&token)
             .filter(|known| speaks_for(asked.policy, providers, known, |p| takes(p, place)));
-        if let Some(identity) = known.map(Rc::clone) {
+        let known = known.map(Rc::clone).filter(|known| self.still_holds(known));
+        if let Some(identity) = known {
             return match identity.window.check(asked.now.wall()) {
                 Ok(()) => Ok(Some(Shown { identity, place, remembered: true })),
                 Err(cause) => {
@@ -249,8 +368,14 @@ impl JwtAuth {
     ) -> Result<Rc<Identity>, Rejection> {
         let Asked { policy, now, host, .. } = asked;
         self.counters.verified(host);
-        let check =
-            Check { policy, verifier: &self.verifier, headers: &mut self.headers, now: now.wall(), host };
+        let check = Check {
+            policy,
+            servers: &self.servers,
+            verifier: &self.verifier,
+            headers: &mut self.headers,
+            now: now.wall(),
+            host,
+        };
         let identity = Rc::new(authenticate(check, providers, token)?);
         self.cache.insert(token, Rc::clone(&identity), identity.bytes());
         Ok(identity)
@@ -278,9 +403,9 @@ impl JwtAuth {
         edits
     }
 
-    fn refuse(&mut self, asked: Asked<'_>, rejection: Rejection, rule: Option<usize>) -> Step<()> {
+    fn refuse(&mut self, asked: Asked<'_>, rejection: Rejection, rule: Option<usize>) -> Step<Waiting> {
         let Asked { policy, request, now, host } = asked;
-        let Rejection { reason, cause, who } = rejection;
+        let Rejection { reason, cause, who, missing } = rejection;
         let name = policy.rule_name(rule);
         let rule_asked = rule.and_then(|n| policy.rules.get(n));
         let enforced = rule_asked.map_or(policy.enforcement, |r| r.enforcement).applies(host);
@@ -303,6 +428,12 @@ impl JwtAuth {
         let mut refusal = Refusal::new(reason);
         for challenge in challenges(policy, reason, rule_asked) {
             refusal = refusal.header("www-authenticate", &challenge);
+        }
+        if let Some(missing) = missing.filter(|_| reason.spec().status == 503) {
+            let left = self.servers.next_try(missing.provider).since(now.mono());
+            // A whole second at least, and no part of one less than it takes.
+            let seconds = left.as_secs().saturating_add(1);
+            refusal = refusal.header("retry-after", &seconds.to_string());
         }
         if let Some(text) = explained(policy, &verdict, who.as_ref(), now, host) {
             refusal = refusal.header(explain::HEADER, &text);
@@ -357,7 +488,7 @@ fn grants(policy: &Policy, requirement: &Requirement, shown: Shown) -> Result<Sh
         Err(Lack::Scope) => Reason::ScopeInsufficient,
         Err(Lack::Claim) => Reason::ClaimsInsufficient,
     };
-    Err(Rejection { reason, cause: None, who: Some(shown) })
+    Err(Rejection { reason, cause: None, who: Some(shown), missing: None })
 }
 
 /// The explanation of a verdict, if the caller is one of those who are told.

@@ -1,5 +1,6 @@
 //! What a verified token becomes: facts for the siblings, headers for the upstream. Made once per token, remembered with it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use portcullis_common::edits::{HeaderEdit, header_value};
@@ -11,6 +12,7 @@ use portcullis_common::values::template::Template;
 use portcullis_common::values::{Failure, params};
 
 use crate::claims::{self, Cause, Claims, Window};
+use crate::keys::Key;
 use crate::policy::{Policy, Provider};
 
 /// A token that verified, for one provider.
@@ -18,6 +20,10 @@ use crate::policy::{Policy, Provider};
 pub struct Identity {
     /// The provider's position.
     pub provider: usize,
+    /// The fetched key that made its signature.
+    pub proof: Option<Proof>,
+    /// What [`crate::servers::Servers::epoch`] was when key and deny list were last looked at.
+    pub epoch: Cell<u64>,
     /// When it is valid.
     pub window: Window,
     /// Its claims.
@@ -28,6 +34,15 @@ pub struct Identity {
     pub facts: Vec<(PropertyKey, Rc<[u8]>)>,
     /// The headers for the upstream.
     pub headers: Vec<HeaderEdit>,
+}
+
+/// A fetched key, and where it was fetched.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The number of the source.
+    pub source: usize,
+    /// The key.
+    pub key: Rc<Key>,
 }
 
 /// What a header for the upstream holds.
@@ -99,7 +114,8 @@ impl Identity {
             headers.push(HeaderEdit::Set(Rc::clone(&name.0), payload.into()));
         }
         let subject = subject.into();
-        Ok(Identity { provider: position, window, claims, subject, facts, headers })
+        let (proof, epoch) = (None, Cell::new(0));
+        Ok(Identity { provider: position, proof, epoch, window, claims, subject, facts, headers })
     }
 
     /// About how many bytes it takes.

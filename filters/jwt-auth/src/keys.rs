@@ -6,14 +6,12 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::algorithms::{
-    Edwards25519PublicKey, P256PublicKey, P384PublicKey, RS256PublicKey, RSAPublicKeyLike,
-};
+use jwt_simple::algorithms::{Edwards25519PublicKey, P256PublicKey, P384PublicKey};
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, Family};
 use crate::der::{self, Curve};
-use crate::roca;
+use crate::{roca, rsa};
 
 /// The most keys that a set may have.
 pub const MAX_KEYS: usize = 256;
@@ -37,7 +35,7 @@ pub struct Key {
 /// Key material, typed.
 #[allow(missing_docs, reason = "the names are the registered ones")]
 pub enum Material {
-    Rsa { key: Box<superboring::pkey::PKey<superboring::pkey::Public>>, bytes: usize },
+    Rsa(Box<rsa::PublicKey>),
     P256(Box<p256::ecdsa::VerifyingKey>),
     P384(Box<p384::ecdsa::VerifyingKey>),
     P521(Box<p521::ecdsa::VerifyingKey>),
@@ -232,7 +230,7 @@ impl Key {
         };
         let kid = text("kid")?.map(Rc::from);
         let (material, spki) = match (kty, text("crv")?) {
-            ("RSA", _) => rsa(&number("n")?, &number("e")?)?,
+            ("RSA", _) => rsa_key(&number("n")?, &number("e")?)?,
             ("EC", Some("P-256")) => p256(&point(&number("x")?, &number("y")?, 32)?)?,
             ("EC", Some("P-384")) => p384(&point(&number("x")?, &number("y")?, 48)?)?,
             ("EC", Some("P-521")) => p521(&point(&number("x")?, &number("y")?, 66)?)?,
@@ -265,7 +263,7 @@ impl Key {
             return false;
         }
         match &self.material {
-            Material::Rsa { .. } => matches!(algorithm.family(), Family::RsaPkcs1 | Family::RsaPss),
+            Material::Rsa(_) => matches!(algorithm.family(), Family::RsaPkcs1 | Family::RsaPss),
             Material::P256(_) => algorithm == Algorithm::ES256,
             Material::P384(_) => algorithm == Algorithm::ES384,
             Material::P521(_) => algorithm == Algorithm::ES512,
@@ -288,6 +286,18 @@ impl Key {
         self.kid.as_deref() == Some(DEMO_KID)
     }
 
+    /// Whether it is the same key by the same name, in whichever set.
+    #[must_use]
+    pub fn is_same(&self, other: &Key) -> bool {
+        let same = match (&self.material, &other.material) {
+            (Material::Ed25519(a), Material::Ed25519(b)) => **a == **b,
+            (Material::Hmac(a), Material::Hmac(b)) => a == b,
+            // All others have this form, which holds all of the key.
+            _ => !self.spki.is_empty() && self.spki == other.spki,
+        };
+        same && self.kid == other.kid && self.algorithm == other.algorithm
+    }
+
     fn shares_algorithm(&self, other: &Key) -> bool {
         Algorithm::ALL.into_iter().any(|a| self.allows(a) && other.allows(a))
     }
@@ -302,15 +312,12 @@ fn may_verify(key_ops: Option<&Value>) -> Result<bool, Unusable> {
     }
 }
 
-fn rsa(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+fn rsa_key(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
     if roca::is_suspect(n) {
         return Err(Unusable::Weak);
     }
-    let key = RS256PublicKey::from_components(n, e).map_err(|_| Unusable::Weak)?;
-    let inner = key.public_key().as_ref().clone();
-    let bytes = usize::try_from(inner.size()).map_err(|_| Unusable::Weak)?;
-    let key = superboring::pkey::PKey::from_rsa(inner).map_err(|_| Unusable::Weak)?;
-    Ok((Material::Rsa { key: Box::new(key), bytes }, der::rsa_public_key(n, e)))
+    let key = rsa::PublicKey::new(n, e).ok_or(Unusable::Weak)?;
+    Ok((Material::Rsa(Box::new(key)), der::rsa_public_key(n, e)))
 }
 
 /// `04 || x || y` (SEC 1, section 2.3.3); both coordinates have the curve's full length (RFC 7518, section 6.2.1.2).

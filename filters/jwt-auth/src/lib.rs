@@ -12,7 +12,8 @@
 //! | [`authenticate`] | the order of checks |
 //! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
-//! | [`algorithm`], [`keys`], [`roca`], [`der`], [`verify`] | keys and signatures |
+//! | [`algorithm`], [`keys`], [`roca`], [`rsa`], [`der`], [`verify`] | keys and signatures |
+//! | [`servers`], [`discovery`], [`absent`] | keys and deny lists that are fetched |
 //! | [`claims`] | dates, audiences, nested claims |
 //! | [`requirement`] | what a verified token has to grant |
 //! | [`identity`] | facts and headers |
@@ -21,6 +22,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
+pub mod absent;
 pub mod algorithm;
 pub mod authenticate;
 pub mod challenge;
@@ -30,6 +32,7 @@ pub mod counters;
 pub mod credentials;
 pub mod deny;
 pub mod der;
+pub mod discovery;
 pub mod filter;
 pub mod identity;
 pub mod issuer;
@@ -39,6 +42,8 @@ pub mod profile;
 pub mod requirement;
 pub mod resource;
 pub mod roca;
+pub mod rsa;
+pub mod servers;
 pub mod token;
 pub mod verify;
 

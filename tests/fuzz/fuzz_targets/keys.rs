@@ -18,7 +18,7 @@ fuzz_target!(|set: &[u8]| {
         let allowed = Algorithm::ALL.into_iter().filter(|a| key.allows(*a)).count();
         assert!((1..=6).contains(&allowed));
         match &key.material {
-            Material::Rsa { bytes, .. } => assert!((256..=512).contains(bytes)),
+            Material::Rsa(key) => assert!((256..=512).contains(&key.bytes())),
             Material::Hmac(secret) => assert!(secret.len() >= 32),
             _ => {}
         }

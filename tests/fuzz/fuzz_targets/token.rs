@@ -10,6 +10,7 @@ use portcullis_common::config;
 use portcullis_common::memory::MemoryHost;
 use portcullis_jwt_auth::authenticate::{Check, authenticate};
 use portcullis_jwt_auth::policy::Policy;
+use portcullis_jwt_auth::servers::Servers;
 use portcullis_jwt_auth::token::Headers;
 use portcullis_jwt_auth::verify::Verifier;
 
@@ -28,7 +29,9 @@ fuzz_target!(|token: &[u8]| {
         });
         let (mut headers, verifier, host) = (Headers::default(), Verifier::wasm_only(), MemoryHost::default());
         let now = Wall(1_780_000_000_000_000_000);
-        let check = Check { policy, verifier: &verifier, headers: &mut headers, now, host: &host };
+        let servers = Servers::new(policy, &host);
+        let check =
+            Check { policy, servers: &servers, verifier: &verifier, headers: &mut headers, now, host: &host };
         let accepted = authenticate(check, &[0], token).is_ok();
         let signed = |t: &[u8]| t.iter().rposition(|&b| b == b'.').map(|at| t[..at].to_vec());
         assert!(!accepted || signed(token) == signed(GENUINE.trim().as_bytes()), "accepted what nobody signed");

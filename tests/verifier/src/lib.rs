@@ -59,6 +59,7 @@ fn verdict(verifier: &Verifier, request: &Request, host: &dyn Host) -> Result<Ve
         Refused::Malformed(how) => how.word().to_owned(),
         Refused::Unfit(Unfit::Cause(cause)) => cause.word().to_owned(),
         Refused::Unfit(Unfit::Value(_)) => "value".to_owned(),
+        Refused::Missing(_, cause) => cause.word().to_owned(),
     })
 }
 

@@ -13,11 +13,15 @@ pub struct OwnedHeaders {
 impl OwnedHeaders {
     /// The set of `names`, which are in lower case.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<Box<[u8]>> = names.into_iter().map(|n| n.bytes().map(fold).collect()).collect();
-        names.sort();
-        names.dedup();
-        let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
-        OwnedHeaders { names, lengths }
+        let mut set = OwnedHeaders::default();
+        for name in names {
+            let name: Box<[u8]> = name.bytes().map(fold).collect();
+            if !set.names.contains(&name) {
+                set.lengths |= length_bit(name.len());
+                set.names.push(name);
+            }
+        }
+        set
     }
 
     /// Whether a client may not send this header.

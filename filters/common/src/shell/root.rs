@@ -91,12 +91,13 @@ impl<F: Filter> Root<F> {
         for step in steps {
             match step {
                 RootStep::Wake(key) => waits::wake(&self.shared, key),
-                RootStep::Call { tag, callout } => match waits::dispatch(&callout) {
+                RootStep::Call { tag, callout } => match waits::dispatch::<F>(&callout) {
                     Ok(token) => {
                         self.shared.calls.borrow_mut().insert(token, tag);
                     }
                     Err(answer) => refused.push(Event::Answered { tag, answer }),
                 },
+                RootStep::OpenStream { .. } | RootStep::Send { .. } | RootStep::Close { .. } if !F::GRPC => {}
                 RootStep::OpenStream { tag, target, service, method, metadata } => {
                     let metadata = metadata.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
                     match hostcalls::open_grpc_stream(target.as_str(), service, method, metadata) {
@@ -142,20 +143,20 @@ impl<F: Filter> Root<F> {
 }
 
 impl<F: Filter> Context for Root<F> {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, _: usize, _: usize) {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _: usize) {
         if F::PAUSES {
-            self.answered(token, || waits::http_answer(headers));
+            self.answered(token, || waits::http_answer::<F>(headers, body));
         }
     }
 
     fn on_grpc_call_response(&mut self, token: u32, status: u32, _: usize) {
-        if F::PAUSES {
-            self.answered(token, || waits::grpc_answer(status));
+        if F::GRPC {
+            self.answered(token, || waits::grpc_answer::<F>(status));
         }
     }
 
     fn on_grpc_stream_message(&mut self, token: u32, size: usize) {
-        if F::PAUSES {
+        if F::GRPC {
             let tag = self.shared.streams.borrow().get(&token).copied();
             if let (Some(tag), Ok(message)) = (tag, calls::buffer(Buffer::GrpcMessage, size)) {
                 self.event(Event::Message { tag, message });
@@ -164,7 +165,7 @@ impl<F: Filter> Context for Root<F> {
     }
 
     fn on_grpc_stream_close(&mut self, token: u32, status: u32) {
-        if F::PAUSES {
+        if F::GRPC {
             let tag = self.shared.streams.borrow_mut().remove(&token);
             if let Some(tag) = tag {
                 self.event(Event::Closed { tag, status });

@@ -21,9 +21,6 @@ use crate::filter::{Answer, Callout, Filter, Step, WaitKey};
 use crate::reason::Reason;
 use crate::request::Request;
 
-/// The most that is read of an answer's body.
-const MAX_ANSWER: usize = 16 << 20;
-
 /// A paused stream.
 pub(super) struct Paused<F: Filter> {
     state: Rc<RefCell<F::Stream>>,
@@ -77,7 +74,7 @@ fn settle<F: Filter>(
         Step::Wait(key, timeout, pending) => (pending, Awaits::Key(key), timeout),
         Step::Call(callouts, pending) => {
             let timeout = callouts.iter().map(Callout::timeout).max().unwrap_or_default();
-            let calls = callouts.iter().map(|callout| match dispatch(callout) {
+            let calls = callouts.iter().map(|callout| match dispatch::<F>(callout) {
                 Ok(token) => (Some(token), None),
                 Err(refused) => (None, Some(refused)),
             });
@@ -188,7 +185,7 @@ pub(super) fn forget<F: Filter>(root: &Rc<Shared<F>>, id: u32) {
 ///
 /// # Errors
 /// [`Answer::Refused`] if the host does not know the cluster, or failed at once.
-pub(super) fn dispatch(callout: &Callout) -> Result<u32, Answer> {
+pub(super) fn dispatch<F: Filter>(callout: &Callout) -> Result<u32, Answer> {
     let dispatched = match callout {
         Callout::Http { cluster, headers, body, timeout } => {
             let headers = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -201,6 +198,7 @@ pub(super) fn dispatch(callout: &Callout) -> Result<u32, Answer> {
                 at_least_a_millisecond(*timeout),
             )
         }
+        Callout::Grpc { .. } if !F::GRPC => return Err(Answer::Refused),
         Callout::Grpc { target, service, method, metadata, message, timeout } => {
             let metadata = metadata.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
             let message = Some(message.as_slice());
@@ -217,23 +215,23 @@ fn at_least_a_millisecond(timeout: Duration) -> Duration {
 }
 
 /// The HTTP answer that is being delivered. A call that broke off, or whose answer was too large, has no headers.
-pub(super) fn http_answer(headers: usize) -> Answer {
-    if headers == 0 {
+pub(super) fn http_answer<F: Filter>(headers: usize, body: usize) -> Answer {
+    if headers == 0 || body > F::MAX_ANSWER {
         return Answer::Reset;
     }
     let Ok(headers) = calls::headers(Map::CallResponse) else { return Answer::Reset };
-    let Ok(body) = calls::buffer(Buffer::CallResponse, MAX_ANSWER) else { return Answer::Reset };
+    let Ok(body) = calls::buffer(Buffer::CallResponse, body) else { return Answer::Reset };
     let digits = headers.get(":status").one().unwrap_or_default();
     let status = std::str::from_utf8(digits).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
     Answer::Http { response: headers.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect(), status, body }
 }
 
 /// The gRPC answer that is being delivered.
-pub(super) fn grpc_answer(status: u32) -> Answer {
+pub(super) fn grpc_answer<F: Filter>(status: u32) -> Answer {
     if status != 0 {
         return Answer::Grpc { status: calls::grpc_status().max(status), message: Vec::new() };
     }
-    match calls::buffer(Buffer::GrpcMessage, MAX_ANSWER) {
+    match calls::buffer(Buffer::GrpcMessage, F::MAX_ANSWER) {
         Ok(message) => Answer::Grpc { status: 0, message },
         Err(_) => Answer::Reset,
     }

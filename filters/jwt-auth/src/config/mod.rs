@@ -3,9 +3,11 @@
 //! | module | one idea |
 //! |---|---|
 //! | this one | the plugin |
+//! | [`keys`] | where keys come from, and deny lists |
 //! | [`provider`] | who issues tokens, and what is asked of them |
 //! | [`rules`] | which requests need what |
 
+pub mod keys;
 pub mod provider;
 pub mod rules;
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portcullis_common::config::{DurationText, HeaderName, Secret, Whole};
+use portcullis_common::config::{DurationText, HeaderName};
 use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde_json::{Map, Value};
 
+use super::keys::{RawDeny, RawKeys};
 use crate::algorithm::Algorithm;
 use crate::profile::Profile;
 
@@ -150,23 +150,6 @@ pub enum AbsentType {
     Refuse,
 }
 
-/// Tokens that are refused though they verify.
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Deny"))]
-#[serde(deny_unknown_fields)]
-pub struct RawDeny {
-    /// Single tokens, by their `jti`. A token without `jti` is then refused too, for it cannot be told apart.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub jti: Option<Vec<String>>,
-    /// All tokens of these `sub`.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub sub: Option<Vec<String>>,
-    /// All tokens whose `iat` is earlier than this: seconds since 1970, as in the claim. A token without `iat` is then refused too.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 253_402_300_799_u64)))]
-    pub issued_before: Option<Whole>,
-}
-
 /// Whether a token needs `exp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -212,29 +195,6 @@ impl<'de> Deserialize<'de> for RawAudiences {
         }
         deserializer.deserialize_any(Seen)
     }
-}
-
-/// Where keys come from: exactly one of the fields.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Keys"))]
-#[serde(deny_unknown_fields)]
-pub struct RawKeys {
-    /// A key set, inline (RFC 7517).
-    pub jwks: Option<RawJwks>,
-    /// A secret for HS256, HS384 or HS512.
-    pub secret: Option<Secret>,
-}
-
-/// A JSON Web Key Set.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "JWKS"))]
-#[serde(deny_unknown_fields)]
-pub struct RawJwks {
-    /// The keys.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub keys: Vec<Map<String, Value>>,
 }
 
 /// A place for a token: exactly one of `header`, `query` and `cookie`.

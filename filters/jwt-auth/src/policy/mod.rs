@@ -4,9 +4,11 @@
 //! |---|---|
 //! | this one | the plugin |
 //! | [`provider`] | who issues tokens, and what is asked of them |
+//! | [`keys`] | where keys and deny lists come from |
 //! | [`places`] | where tokens are |
 //! | [`rules`] | which requests need what |
 
+pub mod keys;
 pub mod places;
 pub mod provider;
 pub mod rules;
@@ -43,6 +45,8 @@ pub struct Policy {
     pub enabled: bool,
     /// Who issues tokens.
     pub providers: Vec<Provider>,
+    /// What is fetched.
+    pub sources: Vec<keys::Source>,
     /// All places where any provider's tokens may be.
     pub locations: Vec<Location>,
     /// What the rules are about.
@@ -105,10 +109,19 @@ impl Policy {
         }
         let mut notes = Notes::new();
         let mut locations = Vec::new();
+        let mut sources = Vec::new();
         let mut providers: Vec<Provider> = Vec::new();
         for (name, provider) in raw_providers {
             let path = format!("providers.{name}");
-            providers.push(provider::provider(&path, &name, provider, &mut locations, &mut notes)?);
+            let whose = (providers.len(), &*name);
+            providers.push(provider::provider(
+                &path,
+                whose,
+                provider,
+                &mut locations,
+                &mut sources,
+                &mut notes,
+            )?);
         }
         headers_free(&providers, &locations)?;
         if providers.len() > 1 && raw.shared_namespace != Some(true) {
@@ -169,6 +182,7 @@ impl Policy {
             plugin,
             enabled: raw.enabled.unwrap_or(true),
             providers,
+            sources,
             locations,
             matches,
             rules,

@@ -7,13 +7,12 @@ use portcullis_common::config::{ConfigError, HeaderName};
 use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
+use super::keys::{Keys, Source as Fetched, Whose, deny, keys};
 use super::places::{default_locations, place};
 use super::{Notes, below, error};
-use crate::algorithm::{Algorithm, Family};
+use crate::algorithm::Algorithm;
 use crate::claims::{Audiences, Timing};
-use crate::config::provider::{
-    AbsentType, Expiration, RawAudiences, RawClaimHeader, RawDeny, RawKeys, RawProvider, RawTypes,
-};
+use crate::config::provider::{AbsentType, Expiration, RawAudiences, RawClaimHeader, RawProvider, RawTypes};
 use crate::credentials::Location;
 use crate::deny::Deny;
 use crate::identity::ClaimHeader;
@@ -32,8 +31,12 @@ pub struct Provider {
     pub audiences: Audiences,
     /// What it signs with.
     pub algorithms: Vec<Algorithm>,
-    /// Its keys.
+    /// Its keys, as far as they were written.
     pub keys: KeySet,
+    /// Whether others are fetched.
+    pub remote: bool,
+    /// How long a request waits for those.
+    pub wait: Duration,
     /// Which kind of token its are.
     pub kind: Kind,
     /// Where its tokens are: positions in [`super::Policy::locations`].
@@ -60,9 +63,10 @@ pub struct Provider {
 /// What is wrong, where, and what to write instead.
 pub(super) fn provider(
     path: &str,
-    name: &str,
+    (position, name): (usize, &str),
     mut raw: RawProvider,
     locations: &mut Vec<Location>,
+    sources: &mut Vec<Fetched>,
     notes: &mut Notes,
 ) -> Result<Provider, ConfigError> {
     let at = |field: &str| below(path, field);
@@ -95,8 +99,12 @@ pub(super) fn provider(
         return Err(error(at("roles"), "empty; list the claims that hold roles, such as [claim.roles]"));
     }
     only_claims(&at("roles"), &roles)?;
-    let keys = raw.keys.ok_or_else(|| error(at("keys"), "missing; write {jwks: {keys: [...]}}"))?;
-    let keys = key_set(&at("keys"), keys, &algorithms, profile, notes)?;
+    let whose = Whose { position, algorithms: &algorithms, profile, issuers: &issuers };
+    let Keys { set: keys, sources: servers, wait } = keys(&at("keys"), raw.keys, &whose, notes)?;
+    let remote = !servers.is_empty();
+    sources.extend(servers);
+    let (deny, list) = deny(&at("deny"), raw.deny, position)?;
+    sources.extend(list);
     let skew = raw.clock_skew.map_or(Duration::from_secs(30), |d| d.0);
     if skew > Duration::from_secs(600) {
         return Err(error(at("clock_skew"), "too long; write at most 10m"));
@@ -151,31 +159,18 @@ pub(super) fn provider(
         audiences,
         algorithms,
         keys,
+        remote,
+        wait,
         kind,
         locations: own,
         timing: Timing { skew, max_lifetime, require_exp: raw.expiration != Some(Expiration::Optional) },
-        deny: deny(path, raw.deny)?,
+        deny,
         roles,
         subject,
         forward_token: raw.forward_token.unwrap_or(false),
         payload_header: raw.payload_header,
         claim_headers,
     })
-}
-
-fn deny(path: &str, raw: Option<RawDeny>) -> Result<Deny, ConfigError> {
-    let raw = raw.unwrap_or_default();
-    for (field, list) in [("jti", &raw.jti), ("sub", &raw.sub)] {
-        if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
-            let problem = "empty; list what is to be refused, or leave it out";
-            return Err(error(below(path, &format!("deny.{field}")), problem));
-        }
-    }
-    if raw.issued_before.is_some_and(|seconds| seconds.get() == 0 || seconds.get() > 253_402_300_799) {
-        let problem = "not a date; write seconds since 1970, as in iat";
-        return Err(error(below(path, "deny.issued_before"), problem));
-    }
-    Ok(Deny::new(raw))
 }
 
 fn issuers(path: &str, raw: &mut RawProvider) -> Result<Issuers, ConfigError> {
@@ -319,51 +314,6 @@ fn only_claims<'a>(path: &str, sources: impl IntoIterator<Item = &'a Source>) ->
     match sources.into_iter().find(|source| !matches!(source, Source::Claim(_))) {
         Some(source) => Err(error(path, format!("{source} is no claim; write claim.NAME"))),
         None => Ok(()),
-    }
-}
-
-fn key_set(
-    path: &str,
-    raw: RawKeys,
-    algorithms: &[Algorithm],
-    profile: Profile,
-    notes: &mut Notes,
-) -> Result<KeySet, ConfigError> {
-    let symmetric = algorithms.iter().any(|a| a.family() == Family::Hmac);
-    if symmetric && algorithms.iter().any(|a| a.family() != Family::Hmac) {
-        let problem =
-            "HS256, HS384 and HS512 beside algorithms with public keys; give them their own provider";
-        return Err(error(path.replace(".keys", ".algorithms"), problem));
-    }
-    match (raw.jwks, raw.secret) {
-        (Some(jwks), None) => {
-            let (set, skipped) = KeySet::load_for(&jwks.keys, profile.key_uses())
-                .map_err(|problem| error(format!("{path}.jwks"), problem))?;
-            for (at, why) in skipped {
-                let place = format!("{path}.jwks.keys[{at}]");
-                if why.is_mistake() {
-                    return Err(error(place, why.remedy()));
-                }
-                notes.push(format!("{place} is not used: {}", why.remedy()));
-            }
-            if !set.iter().any(|key| algorithms.iter().any(|a| key.allows(*a))) {
-                return Err(error(
-                    format!("{path}.jwks.keys"),
-                    "no key fits the algorithms; add one, or correct algorithms",
-                ));
-            }
-            Ok(set)
-        }
-        (None, Some(secret)) if symmetric => KeySet::of_secret(secret.expose(), algorithms)
-            .map_err(|problem| error(format!("{path}.secret"), problem)),
-        (None, Some(_)) => Err(error(
-            format!("{path}.secret"),
-            "only HS256, HS384 and HS512 have a secret; write {jwks: {keys: [...]}}",
-        )),
-        _ => Err(error(
-            path,
-            "not one source; write exactly one of {jwks: {keys: [...]}} and {secret: {env: NAME}}",
-        )),
     }
 }
 

@@ -1,31 +1,30 @@
-//! The primitives under jwt-simple's keys, over raw bytes.
+//! The primitives under jwt-simple's keys, and RSA's own ([`crate::rsa`]), over raw bytes.
 
-use superboring::hash::MessageDigest;
-use superboring::pkey::{PKey, Public};
-use superboring::rsa::Padding;
-use superboring::sign::{RsaPssSaltlen, Verifier};
-
-use crate::algorithm::{Algorithm, Family, Hash};
+use crate::algorithm::{Algorithm, Hash};
 use crate::keys::{Key, Material};
+use crate::verify::hash;
 
 /// Whether `signature` is `key`'s over `signed`.
 #[must_use]
 pub fn verify(key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
+    // The curves' own entry hashes with a second SHA-2, which would be linked for that alone.
+    let digest = || hash(algorithm.hash(), signed);
     match &key.material {
-        Material::Rsa { key, bytes } => {
-            signature.len() == *bytes && rsa(key, algorithm, signed, signature) == Some(true)
-        }
+        Material::Rsa(key) => key.verify(algorithm, signed, signature),
         Material::P256(key) => {
-            use p256::ecdsa::signature::Verifier;
-            p256::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(signed, &s).is_ok())
+            use p256::ecdsa::signature::hazmat::PrehashVerifier;
+            let signature = p256::ecdsa::Signature::from_slice(signature);
+            signature.is_ok_and(|s| key.verify_prehash(&digest(), &s).is_ok())
         }
         Material::P384(key) => {
-            use p384::ecdsa::signature::Verifier;
-            p384::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(signed, &s).is_ok())
+            use p384::ecdsa::signature::hazmat::PrehashVerifier;
+            let signature = p384::ecdsa::Signature::from_slice(signature);
+            signature.is_ok_and(|s| key.verify_prehash(&digest(), &s).is_ok())
         }
         Material::P521(key) => {
-            use p521::ecdsa::signature::Verifier;
-            p521::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(signed, &s).is_ok())
+            use p521::ecdsa::signature::hazmat::PrehashVerifier;
+            let signature = p521::ecdsa::Signature::from_slice(signature);
+            signature.is_ok_and(|s| key.verify_prehash(&digest(), &s).is_ok())
         }
         Material::Ed25519(key) => {
             ed25519_compact::Signature::from_slice(signature).is_ok_and(|s| key.verify(signed, &s).is_ok())
@@ -43,25 +42,6 @@ pub fn is_ecdsa_signature(algorithm: Algorithm, signature: &[u8]) -> bool {
         Algorithm::ES512 => p521::ecdsa::Signature::from_slice(signature).is_ok(),
         _ => false,
     }
-}
-
-fn rsa(key: &PKey<Public>, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Option<bool> {
-    let digest = match algorithm.hash() {
-        Hash::Sha256 => MessageDigest::sha256(),
-        Hash::Sha384 => MessageDigest::sha384(),
-        Hash::Sha512 => MessageDigest::sha512(),
-    };
-    let mut verifier = Verifier::new(digest, key).ok()?;
-    match algorithm.family() {
-        Family::RsaPkcs1 => verifier.set_rsa_padding(Padding::PKCS1).ok()?,
-        Family::RsaPss => {
-            verifier.set_rsa_padding(Padding::PKCS1_PSS).ok()?;
-            verifier.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).ok()?;
-        }
-        Family::Ecdsa | Family::Edwards | Family::Hmac => return None,
-    }
-    verifier.update(signed).ok()?;
-    verifier.verify(signature).ok()
 }
 
 /// The comparisons are the primitives' own, whose time does not depend on where two codes differ.

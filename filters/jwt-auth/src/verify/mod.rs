@@ -3,7 +3,7 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`in_host`] | Envoy's foreign function `verify_signature`, about 70 times as fast for RSA |
+//! | [`in_host`] | Envoy's foreign function `verify_signature`, many times as fast for RSA |
 //! | [`in_wasm`] | the primitives under jwt-simple's keys, over raw bytes |
 //! | [`known_answers`] | what the host is asked before it is believed |
 
@@ -14,7 +14,7 @@ pub mod known_answers;
 use portcullis_common::host::Host;
 use serde_json::{Map, Value};
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Hash};
 use crate::keys::{Key, KeySet};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -67,6 +67,16 @@ impl Verifier {
             return verdict;
         }
         in_wasm::verify(key, algorithm, signed, signature)
+    }
+}
+
+/// The hash of `message`.
+#[must_use]
+pub fn hash(by: Hash, message: &[u8]) -> Vec<u8> {
+    match by {
+        Hash::Sha256 => hmac_sha256::Hash::hash(message).to_vec(),
+        Hash::Sha384 => hmac_sha512::sha384::Hash::hash(message).to_vec(),
+        Hash::Sha512 => hmac_sha512::Hash::hash(message).to_vec(),
     }
 }
 

@@ -1,0 +1,96 @@
+//! Where something is fetched: a URL, and the cluster that its host was mapped to.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::filter::Callout;
+
+/// A URL in its parts. Only what is needed to fetch: no user, no fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// `https` or `http`. The cluster decides what is spoken on the wire; this says what was meant.
+    pub secure: bool,
+    /// Host, and port if one was written; in lower case.
+    pub authority: Box<str>,
+    /// Path and query, at least `/`.
+    pub path: Box<str>,
+}
+
+impl Url {
+    /// Reads an absolute URL.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Url> {
+        let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            _ => return None,
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_');
+        let printed = |b: u8| matches!(b, b'!'..=b'~') && b != b'#';
+        if authority.is_empty() || !authority.bytes().all(named) || !path.bytes().all(printed) {
+            return None;
+        }
+        let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
+        Some(Url { secure, authority: authority.to_ascii_lowercase().into(), path })
+    }
+}
+
+/// A URL and the cluster that leads there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The URL.
+    pub url: Url,
+    /// Envoy's cluster.
+    pub cluster: Rc<str>,
+}
+
+impl Target {
+    /// The request.
+    #[must_use]
+    pub fn callout(&self, timeout: Duration) -> Callout {
+        let Target { url, cluster } = self;
+        let scheme = if url.secure { "https" } else { "http" };
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = vec![
+            header(":method", "GET"),
+            header(":scheme", scheme),
+            header(":authority", &url.authority),
+            header(":path", &url.path),
+            header("accept", "application/json"),
+            header("user-agent", "portcullis"),
+        ];
+        Callout::Http { cluster: Rc::clone(cluster), headers, body: Vec::new(), timeout }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_a_path_and_nothing_that_hides() {
+        let url = |text: &str| Url::parse(text).map(|u| (u.secure, u.authority, u.path));
+        let is = |secure, authority: &str, path: &str| Some((secure, authority.into(), path.into()));
+        assert_eq!(url("https://Id.example.com/a/b?c=d"), is(true, "id.example.com", "/a/b?c=d"));
+        assert_eq!(url("http://127.0.0.1:8080"), is(false, "127.0.0.1:8080", "/"));
+        assert_eq!(url("https://a?b"), is(true, "a", "/?b"));
+        assert_eq!(url("https://[::1]:1/x"), is(true, "[::1]:1", "/x"));
+        for bad in [
+            "",
+            "a",
+            "ftp://a/",
+            "https://",
+            "https:///x",
+            "https://u@a/",
+            "https://a/#f",
+            "https://a/ b",
+            "https://a/\u{e9}",
+            "//a/b",
+            "https://a\\b/",
+        ] {
+            assert_eq!(url(bad), None, "{bad}");
+        }
+    }
+}
