@@ -36,6 +36,9 @@ const CASES: &[Case] = &[
     }),
     ("gateway_serves_traffic_extensions_alike", |p| Box::pin(gateway::serves_traffic_extensions_alike(p))),
     ("gateway_keeps_two_limiters_apart", |p| Box::pin(gateway::keeps_two_limiters_apart(p))),
+    ("gateway_fetches_keys_through_a_service_entry", |p| {
+        Box::pin(gateway::fetches_keys_through_a_service_entry(p))
+    }),
     ("gateway_has_a_cluster_for_an_external_host", |p| {
         Box::pin(gateway::has_a_cluster_for_an_external_host(p))
     }),

@@ -1,7 +1,9 @@
 use std::rc::Rc;
 
-use portcullis_tests::demo;
+use portcullis_tests::key_server::KeyServer;
+use portcullis_tests::tokens::Signer;
 use portcullis_tests::upstream::Upstream;
+use portcullis_tests::{demo, tokens};
 use serde_json::{Value, json};
 
 use super::orders;
@@ -94,6 +96,55 @@ pub(crate) async fn keeps_two_limiters_apart(plane: Rc<ControlPlane>) {
         assert_eq!(proxy.get("/orders/1").send().await.status, 200, "request {n}");
     }
     assert_eq!(proxy.get("/orders/1").send().await.status, 429);
+}
+
+/// What `external.yaml` says of the key server's host, for one that this machine has: another address, and no TLS.
+fn reached_at(server: &KeyServer) -> Vec<Value> {
+    let mut objects = manifests::read("external.yaml");
+    let entry = &mut manifests::named(&mut objects, "ServiceEntry", "identity-provider")["spec"];
+    entry["resolution"] = "STATIC".into();
+    entry["endpoints"] = json!([{"address": "127.0.0.1", "ports": {"http": server.address().port()}}]);
+    if let Some(port) = entry.pointer_mut("/ports/0").and_then(Value::as_object_mut) {
+        port.remove("targetPort");
+    }
+    let rule = manifests::named(&mut objects, "DestinationRule", "identity-provider");
+    if let Some(settings) =
+        rule.pointer_mut("/spec/trafficPolicy/portLevelSettings/0").and_then(Value::as_object_mut)
+    {
+        settings.remove("tls");
+    }
+    objects
+}
+
+/// The keys of a gateway's tokens come from a host outside the mesh, by the cluster that Istio makes of a ServiceEntry.
+pub(crate) async fn fetches_keys_through_a_service_entry(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let server = KeyServer::start().await;
+    let signer = Signer::p256("fetched");
+    server.keys(&[signer.jwk()], 60);
+    let mut plugins = manifests::read("jwt-auth.yaml");
+    let demo = &mut plugins[0]["spec"]["pluginConfig"]["providers"]["demo"];
+    let issuer = demo["issuer"].clone();
+    demo["keys"] = json!({
+        "jwks_url": "http://id.example.com/keys",
+        "clusters": {"id.example.com": "outbound|80||id.example.com"},
+        "wait": "20s"
+    });
+    plane.apply(&reached_at(&server)).await;
+    let proxy = serve(&plane, &upstream, &plugins).await;
+    let claims = json!({"iss": issuer, "aud": "orders", "sub": "ann", "exp": tokens::now() + 600});
+    let token = signer.token("ES256", &claims);
+    // The cluster may come to the proxy after the plugin, which then asks again.
+    proxy
+        .envoy
+        .wait_until("keys through the ServiceEntry", async || {
+            proxy.get("/orders/1").bearer(&token).send().await.status == 200
+        })
+        .await;
+    assert!(server.fetches("/keys") >= 1);
+    // The key that the file has in its place is none of them.
+    let refused = proxy.get("/orders/1").bearer(&demo::token("ann", 600)).send().await;
+    assert_eq!((refused.status, refused.reason().as_str()), (401, "token_invalid"));
 }
 
 pub(crate) async fn has_a_cluster_for_an_external_host(plane: Rc<ControlPlane>) {
