@@ -150,13 +150,8 @@ async fn a_rotation_under_load_loses_no_request() {
         rotated.store(true, Ordering::SeqCst);
         gate.envoy.wait_until("a refetch", async || gate.server.fetches("/keys") == 2).await;
         gate.all_answer(&other(), 200).await;
-        over.store(true, Ordering::SeqCst);
-        for task in load {
-            let (sent, with_new) = task.await.unwrap();
-            assert!(sent > 0 && with_new > 0);
-        }
         assert_eq!(gate.server.fetches("/keys"), 2, "with {workers} workers");
-        // The old key is withdrawn, remembered tokens and all.
+        // The old key is withdrawn, remembered tokens and all, while the load goes on.
         gate.envoy
             .wait_until("the old key gone everywhere", async || {
                 let mut refused = true;
@@ -166,6 +161,12 @@ async fn a_rotation_under_load_loses_no_request() {
                 refused
             })
             .await;
+        gate.all_answer(&rsa(), 401).await;
+        over.store(true, Ordering::SeqCst);
+        for task in load {
+            let (sent, with_new) = task.await.unwrap();
+            assert!(sent > 0 && with_new > 0);
+        }
     }
 }
 
@@ -424,6 +425,38 @@ async fn a_fetched_deny_list_withdraws_what_is_remembered() {
             .await;
         gate.server.set("/deny", Answer::Text("{\"jtis\": []}".into()));
         gate.envoy.wait_until("no list", async || gate.knock(&listed).await.status == 503).await;
+    }
+}
+
+#[tokio::test]
+async fn a_vm_that_traps_is_followed_by_one_that_finds_the_keys_that_are_there() {
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.keys(&[rsa_jwk()], 3600);
+        let upstream = Upstream::start().await;
+        let config = config_with(&[("/providers/corp/keys", keys(&server, json!({})))]);
+        let listener = Listener::new("l").plugin(&Plugin::new("jwt-auth-trap", config));
+        let mut config = bootstrap(upstream.address(), &[listener]);
+        config["static_resources"]["clusters"].as_array_mut().unwrap().push(server.cluster());
+        let options = Options { workers, ..Options::default() };
+        let envoy = Envoy::start_with(&config, &options).await;
+        let gate = Fetching { envoy, server, _upstream: upstream };
+        gate.all_answer(&rsa(), 200).await;
+        gate.server.set("/keys", Answer::Status(500));
+        let trap = ask(gate.envoy.address(), "GET", "/").header("x-test-trap", "1").send().await;
+        assert_eq!(trap.status, 503, "{workers} workers: the VM did not trap");
+        gate.envoy
+            .wait_until("a new VM", async || {
+                let mut all = true;
+                for _ in 0..8 {
+                    let answer = gate.knock(&rsa()).await;
+                    assert!(answer.status == 200 || answer.reason().is_empty(), "{}", answer.text());
+                    all &= answer.status == 200;
+                }
+                all
+            })
+            .await;
+        assert_eq!(gate.server.fetches("/keys"), 1, "{workers} workers");
     }
 }
 
