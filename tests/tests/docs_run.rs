@@ -35,6 +35,7 @@ fn load_natively(filter: &str, config: &[u8]) -> Result<(), ConfigError> {
             portcullis_rate_limit::filter::RateLimit::configure(config, &host).map(drop)
         }
         "metrics" => portcullis_metrics::filter::Metrics::configure(config, &host).map(drop),
+        "rebac" => portcullis_rebac::filter::Rebac::configure(config, &host).map(drop),
         other => panic!("no filter {other}"),
     }
 }
