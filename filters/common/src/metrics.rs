@@ -6,8 +6,11 @@
 //! bootstrap and the docs are made from them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use crate::facts::Outcome;
 use crate::host::{Host, MetricId, MetricKind};
+use crate::reason::Reason;
 
 /// A dimension. No label's name ends in another's, because the bootstrap's expressions are not anchored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +214,36 @@ impl<K: Ord> Series<K> {
         if let Some(id) = self.id(host, key, values) {
             host.increment(id, 1);
         }
+    }
+}
+
+/// [`DECISIONS`] of one plugin.
+#[derive(Debug)]
+pub struct Decisions {
+    plugin: Rc<str>,
+    series: Series<(Option<usize>, Outcome, Option<Reason>)>,
+}
+
+impl Decisions {
+    /// Counters that are all 0.
+    #[must_use]
+    pub fn new(plugin: &Rc<str>) -> Self {
+        Decisions { plugin: Rc::clone(plugin), series: Series::new(&DECISIONS) }
+    }
+
+    /// A decision of the rule at position `rule`, called `name`.
+    pub fn count(
+        &mut self,
+        host: &dyn Host,
+        rule: Option<usize>,
+        name: &str,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    ) {
+        let plugin = &self.plugin;
+        self.series.count(host, (rule, outcome, reason), || {
+            vec![&**plugin, name, outcome.word(), reason.map_or("", Reason::word)]
+        });
     }
 }
 

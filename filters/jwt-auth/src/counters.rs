@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use portcullis_common::facts::Outcome;
 use portcullis_common::host::{Host, MetricKind};
-use portcullis_common::metrics::{DECISIONS, Family, Label, Series};
-use portcullis_common::reason::Reason;
+use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
 /// All metrics of this filter.
 pub const FAMILIES: [&Family; 11] = [
@@ -97,7 +95,8 @@ pub const WAITS: Family = Family {
 #[derive(Debug)]
 pub struct Counters {
     plugin: Rc<str>,
-    decisions: Series<(Option<usize>, Outcome, Option<Reason>)>,
+    /// What became of requests.
+    pub decisions: Decisions,
     failures: Series<&'static str>,
     verified: Series<()>,
     verifier: Series<&'static str>,
@@ -116,7 +115,7 @@ impl Counters {
     pub fn new(plugin: &Rc<str>) -> Self {
         Counters {
             plugin: Rc::clone(plugin),
-            decisions: Series::new(&DECISIONS),
+            decisions: Decisions::new(plugin),
             failures: Series::new(&FAILURES),
             verified: Series::new(&VERIFIED),
             verifier: Series::new(&VERIFIER),
@@ -128,21 +127,6 @@ impl Counters {
             misses: Series::new(&REFETCHES),
             waits: Series::new(&WAITS),
         }
-    }
-
-    /// A decision of the rule at position `rule`, called `name`.
-    pub fn decision(
-        &mut self,
-        host: &dyn Host,
-        rule: Option<usize>,
-        name: &str,
-        outcome: Outcome,
-        reason: Option<Reason>,
-    ) {
-        let plugin = &self.plugin;
-        self.decisions.count(host, (rule, outcome, reason), || {
-            vec![&**plugin, name, outcome.word(), reason.map_or("", Reason::word)]
-        });
     }
 
     /// A refused token.

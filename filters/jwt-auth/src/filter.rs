@@ -385,7 +385,7 @@ impl JwtAuth {
         let Asked { policy, request, now, host } = asked;
         let name = policy.rule_name(rule);
         let verdict = if matches!(pass, Pass::Unasked) { Verdict::skip(name) } else { Verdict::allow(name) };
-        self.counters.decision(host, rule, &verdict.rule, verdict.outcome, None);
+        self.counters.decisions.count(host, rule, &verdict.rule, verdict.outcome, None);
         let shown = match &pass {
             Pass::Unasked | Pass::Anonymous => [].as_slice(),
             Pass::As(shown) => std::slice::from_ref(shown),
@@ -413,7 +413,7 @@ impl JwtAuth {
         if let Some(cause) = cause {
             self.counters.failure(host, cause);
         }
-        self.counters.decision(host, rule, &name, outcome, Some(reason));
+        self.counters.decisions.count(host, rule, &name, outcome, Some(reason));
         log::debug!(
             "{}: {name}: {} {} {}",
             policy.plugin.name,

@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use portcullis_common::facts::Outcome;
 use portcullis_common::host::{Host, MetricKind};
-use portcullis_common::metrics::{DECISIONS, Family, Label, Series};
-use portcullis_common::reason::Reason;
+use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 use portcullis_common::table::{Unavailable, Update};
 
 /// All metrics of this filter.
@@ -64,7 +62,8 @@ pub const SETTLED: Family = Family {
 #[derive(Debug)]
 pub struct Counters {
     plugin: Rc<str>,
-    decisions: Series<(Option<usize>, Outcome, Option<Reason>)>,
+    /// What became of requests.
+    pub decisions: Decisions,
     conflicts: Series<()>,
     evictions: Series<()>,
     failures: Series<&'static str>,
@@ -79,7 +78,7 @@ impl Counters {
     pub fn new(plugin: &Rc<str>) -> Self {
         Counters {
             plugin: Rc::clone(plugin),
-            decisions: Series::new(&DECISIONS),
+            decisions: Decisions::new(plugin),
             conflicts: Series::new(&CONFLICTS),
             evictions: Series::new(&EVICTIONS),
             failures: Series::new(&FAILURES),
@@ -87,21 +86,6 @@ impl Counters {
             in_flight: Series::new(&IN_FLIGHT),
             settled: Series::new(&SETTLED),
         }
-    }
-
-    /// A decision of the limit at position `limit`, called `name`.
-    pub fn decision(
-        &mut self,
-        host: &dyn Host,
-        limit: Option<usize>,
-        name: &str,
-        outcome: Outcome,
-        reason: Option<Reason>,
-    ) {
-        let plugin = &self.plugin;
-        self.decisions.count(host, (limit, outcome, reason), || {
-            vec![&**plugin, name, outcome.word(), reason.map_or("", Reason::word)]
-        });
     }
 
     /// What one exchange with the store took.

@@ -215,7 +215,7 @@ impl RateLimit {
         }
         for limit in &passage.admitted {
             let name = self.name(*limit);
-            self.counters.decision(passage.host, Some(*limit), &name, Outcome::Allow, None);
+            self.counters.decisions.count(passage.host, Some(*limit), &name, Outcome::Allow, None);
         }
         for (limit, charged) in passage.charged {
             let settle = self.policy.limits.get(limit).and_then(|l| l.settle.clone());

@@ -190,7 +190,7 @@ impl RateLimit {
 
     fn note(&mut self, limit: usize, outcome: Outcome, reason: Reason, passage: &mut Passage<'_>) {
         let rule = self.name(limit);
-        self.counters.decision(passage.host, Some(limit), &rule, outcome, Some(reason));
+        self.counters.decisions.count(passage.host, Some(limit), &rule, outcome, Some(reason));
         passage.verdict = passage.verdict.take().or(Some(Verdict { outcome, reason: Some(reason), rule }));
     }
 

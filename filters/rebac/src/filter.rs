@@ -103,7 +103,7 @@ impl Rebac {
             Pass::Unasked => (Verdict::skip(name), None),
             Pass::Granted(asked) => (Verdict::allow(name), Some(asked)),
         };
-        self.counters.decision(host, rule, &verdict.rule, verdict.outcome, None);
+        self.counters.decisions.count(host, rule, &verdict.rule, verdict.outcome, None);
         let mut edits = Edits::default();
         if let Some(text) = explained(scene, &verdict, asked) {
             edits.facts.push((PropertyKey::clone(&policy.explain_key), text.into_bytes().into()));
@@ -119,7 +119,7 @@ impl Rebac {
         let of_rule = rule.and_then(|n| policy.rules.get(n));
         let enforced = of_rule.map_or(policy.enforcement, |r| r.enforcement).applies(host);
         let outcome = if enforced { Outcome::Deny } else { Outcome::ShadowDeny };
-        self.counters.decision(host, rule, &name, outcome, Some(*reason));
+        self.counters.decisions.count(host, rule, &name, outcome, Some(*reason));
         log::debug!("{}: {name}: {} {}", policy.plugin.name, outcome.word(), reason.word());
         let verdict = Verdict { outcome, reason: Some(*reason), rule: Rc::clone(&name) };
         if !enforced {
