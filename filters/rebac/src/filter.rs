@@ -125,7 +125,9 @@ impl Rebac {
         if !enforced {
             return Step::Allow(Edits::verdict(verdict));
         }
-        let hidden = *reason == Reason::RelationDenied && of_rule.is_some_and(|r| r.hide);
+        // Both say something about the object: that it is there, or that there are tuples of it.
+        let tells = matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved);
+        let hidden = tells && of_rule.is_some_and(|r| r.hide);
         let mut refusal = Refusal::new(if hidden { Reason::NotFound } else { *reason });
         if *reason == Reason::SubjectMissing {
             refusal = refusal.header("www-authenticate", "Bearer");

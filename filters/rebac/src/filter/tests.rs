@@ -43,6 +43,9 @@ fn config() -> Value {
                 {"subject": "user:{subject}", "relation": "owner", "object": "document:{path.id}"},
                 {"subject": "user:{header.x-user}", "from_client": true, "relation": "viewer", "object": "document:{path.id}"},
             ]}},
+            {"match": {"path": "/told/{id}"}, "checks": {"all": [
+                {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
+            ]}},
         ],
         "unmatched": "deny",
         "explain": {"when": {"subject": ["ann", "bob"]}},
@@ -96,7 +99,8 @@ fn requests_are_questions() {
         ("ann", get("/documents/../health"), (400, "ambiguous_path")),
         ("ann", get("/hidden/1"), (200, "")),
         ("zoe", get("/hidden/1"), (404, "not_found")),
-        ("eve", get("/hidden/1"), (403, "condition_unresolved")),
+        ("eve", get("/hidden/1"), (404, "not_found")),
+        ("eve", get("/told/1"), (403, "condition_unresolved")),
         ("zoe", request("GET", "/either/1", &[("x-user", "ann")]), (200, "")),
         ("zoe", request("GET", "/either/1", &[("x-user", "zoe")]), (403, "relation_denied")),
         ("bob", get("/either/1"), (200, "")),
