@@ -116,6 +116,27 @@ async fn keys_come_from_a_url_and_requests_wait_for_the_first_ones() {
     }
 }
 
+/// Envoy answers streams that one callback refused one within the end of the other; three hundred used to be the end of the VM.
+#[tokio::test]
+async fn a_crowd_that_waited_is_refused_without_the_loss_of_the_vm() {
+    let server = KeyServer::start().await;
+    server.set("/keys", Answer::Slow(json!({"keys": [rsa_jwk()]}), Duration::from_secs(3)));
+    let keys = keys(&server, json!({"timeout": "30s", "wait": "30s"}));
+    let gate = Arc::new(Fetching::start(server, 1, keys).await);
+    let forged = tampered(&rsa());
+    let crowd: Vec<_> = (0..700)
+        .map(|_| {
+            let (gate, forged) = (Arc::clone(&gate), forged.clone());
+            tokio::spawn(async move { gate.knock(&forged).await })
+        })
+        .collect();
+    for answer in crowd {
+        let answer = answer.await.unwrap();
+        assert_eq!((answer.status, answer.reason().as_str()), (401, "token_invalid"));
+    }
+    assert!(!gate.envoy.log().contains("call stack"), "{}", gate.envoy.log());
+}
+
 #[tokio::test]
 async fn a_rotation_under_load_loses_no_request() {
     for workers in [1, 4] {

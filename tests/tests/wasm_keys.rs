@@ -176,6 +176,23 @@ fn those_who_wait_are_bounded() {
     drop(waiting);
 }
 
+/// Envoy lets streams go one within the other: all at once overflow its stack.
+#[test]
+fn those_who_wait_are_let_go_a_few_at_a_time() {
+    let world = world();
+    let plugin = worker(&world, json!({}));
+    let waiting: Vec<Stream> = (0..1024).map(|_| ask(&plugin, &token()).0).collect();
+    let gone = || waiting.iter().filter(|stream| stream.went() == Went::On).count();
+    plugin.tick();
+    plugin.answer_http(plugin.vm().callouts()[0].token, &OK, &set(&[Signer::rsa("rsa").jwk()]));
+    for round in 1..=32 {
+        assert_eq!(gone(), round * 32);
+        assert_eq!(plugin.vm().tick_millis() == 2, round < 32, "it ticks fast while some are left");
+        plugin.tick();
+    }
+    assert_eq!(gone(), 1024);
+}
+
 #[test]
 fn an_unknown_key_is_looked_for_once_in_an_interval() {
     let world = world();

@@ -188,21 +188,17 @@ impl KeySet {
         self.keys.iter()
     }
 
-    /// The keys that may have signed a token with this `kid` and `alg`. A token that names a key gets that key, or keys
-    /// without a name; a token that names none gets at most eight.
+    /// The keys that may have signed a token with this `kid` and `alg`, at most eight. A token that names a key gets that key,
+    /// and after it keys without a name; a token that names none gets any.
     pub fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &'a Rc<Key>> {
-        self.keys
-            .iter()
-            .filter(move |key| key.allows(algorithm))
-            .filter(move |key| match (kid, &key.kid) {
-                (Some(wanted), Some(name)) => wanted == &**name,
-                _ => true,
-            })
-            .take(MAX_TRIED)
+        let able = || self.keys.iter().filter(move |key| key.allows(algorithm));
+        let named = able().filter(move |key| kid.is_some() && key.kid.as_deref() == kid);
+        let others = able().filter(move |key| kid.is_none() || key.kid.is_none());
+        named.chain(others).take(MAX_TRIED)
     }
 }
 
@@ -313,10 +309,8 @@ fn may_verify(key_ops: Option<&Value>) -> Result<bool, Unusable> {
 }
 
 fn rsa_key(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
-    if roca::is_suspect(n) {
-        return Err(Unusable::Weak);
-    }
-    let key = rsa::PublicKey::new(n, e).ok_or(Unusable::Weak)?;
+    // The size first: the search for ROCA's fingerprint takes time for each byte.
+    let key = rsa::PublicKey::new(n, e).filter(|_| !roca::is_suspect(n)).ok_or(Unusable::Weak)?;
     Ok((Material::Rsa(Box::new(key)), der::rsa_public_key(n, e)))
 }
 
@@ -367,6 +361,17 @@ mod tests {
         }
         let (set, _) = load(&format!("[{}]", rsa_jwk(r#","alg":"RS256""#))).unwrap();
         assert_eq!(set.candidates(None, Algorithm::PS256).count(), 0);
+    }
+
+    #[test]
+    fn a_key_that_is_named_comes_before_those_without_a_name() {
+        let nameless = vec![rsa_jwk(""); 9].join(",");
+        let (set, _) = load(&format!("[{nameless},{}]", rsa_jwk(r#","kid":"k""#))).unwrap();
+        let first = |kid| set.candidates(kid, Algorithm::RS256).next().and_then(|key| key.kid.clone());
+        assert_eq!(first(Some("k")).as_deref(), Some("k"));
+        assert_eq!(set.candidates(Some("k"), Algorithm::RS256).count(), 8);
+        assert_eq!(set.candidates(Some("other"), Algorithm::RS256).count(), 8);
+        assert_eq!(set.candidates(None, Algorithm::RS256).count(), 8);
     }
 
     #[test]

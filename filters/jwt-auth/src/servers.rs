@@ -309,6 +309,9 @@ impl Server {
         let scheme = if url.secure { "https" } else { "http" };
         let mut parts = vec!["jwt-auth", plugin[0], plugin[1], scheme, &url.authority, &url.path];
         parts.push(&source.spec.target.cluster);
+        // What is too large for one is content to another.
+        let most = source.spec.max_bytes.to_string();
+        parts.push(&most);
         let known = match &source.content {
             Content::Keys { uses, discovery } => {
                 parts.push("keys");

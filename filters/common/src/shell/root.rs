@@ -15,6 +15,8 @@ use super::waits::{self, Paused};
 use crate::facts::PropertyKey;
 use crate::filter::{Answer, Event, Filter, RootStep};
 
+/// While streams are there whose wait is over.
+const RELEASING_MS: u32 = 2;
 /// While a stream waits.
 const WAITING_MS: u32 = 50;
 /// While a watch or a lease lives.
@@ -32,6 +34,8 @@ pub(super) struct Shared<F: Filter> {
     calls: RefCell<BTreeMap<u32, u64>>,
     streams: RefCell<BTreeMap<u32, u64>>,
     pace: Cell<u32>,
+    /// Whether streams are there whose wait is over.
+    pub(super) releasing: Cell<bool>,
 }
 
 impl<F: Filter> Shared<F> {
@@ -47,7 +51,9 @@ impl<F: Filter> Shared<F> {
     pub(super) fn set_pace(&self) {
         let watching = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::keeps_watch));
         let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty();
-        let pace = if waiting {
+        let pace = if self.releasing.get() {
+            RELEASING_MS
+        } else if waiting {
             WAITING_MS
         } else if watching() {
             WATCHING_MS
@@ -74,11 +80,18 @@ impl<F: Filter> Root<F> {
             calls: RefCell::default(),
             streams: RefCell::default(),
             pace: Cell::new(0),
+            releasing: Cell::new(false),
         };
         Root { shared: Rc::new(shared) }
     }
 
+    /// Something that the host reports.
     fn event(&self, event: Event) {
+        self.pass_on(event);
+        waits::release(&self.shared);
+    }
+
+    fn pass_on(&self, event: Event) {
         let steps = match self.shared.filter.try_borrow_mut() {
             Ok(mut filter) => filter.as_mut().map(|f| f.on_event(event, &calls::now(), &Proxy)),
             Err(_) => None,
@@ -126,7 +139,7 @@ impl<F: Filter> Root<F> {
         }
         self.shared.set_pace();
         for event in refused {
-            self.event(event);
+            self.pass_on(event);
         }
     }
 
@@ -211,6 +224,7 @@ impl<F: Filter> RootContext for Root<F> {
             };
             if F::PAUSES {
                 self.apply(steps.unwrap_or_default());
+                waits::release(&self.shared);
             } else {
                 self.shared.set_pace();
             }

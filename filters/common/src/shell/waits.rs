@@ -3,8 +3,12 @@
 //! Each wait has a deadline of ours, kept by the plugin's tick, besides the one that the host was given: a host that
 //! never answers holds nobody. A stream that ends leaves every queue. An answer that comes after its deadline finds
 //! nobody and is dropped.
+//!
+//! Streams whose wait is over are let go a few at a time. Envoy answers and resumes them after the callback that asked for it,
+//! each within the end of the one before: three hundred at once overflow the stack of the VM, which is a trap.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +24,9 @@ use crate::clock::{Mono, Now};
 use crate::filter::{Answer, Callout, Filter, Step, WaitKey};
 use crate::reason::Reason;
 use crate::request::Request;
+
+/// How many streams one callback lets go: a tenth of what overflowed Envoy's stack.
+const AT_ONCE: usize = 32;
 
 /// A paused stream.
 pub(super) struct Paused<F: Filter> {
@@ -104,7 +111,7 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
         Awaits::Calls(calls) => {
             calls.into_iter().map(|(_, answer)| answer.unwrap_or(Answer::Timeout)).collect()
         }
-        Awaits::Key(_) => vec![Answer::Woken],
+        Awaits::Key(_) => Vec::new(),
     };
     let now = since.again();
     let step = {
@@ -140,37 +147,45 @@ pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, rea
     root.set_pace();
 }
 
-/// Wakes all streams that wait for `key`.
-pub(super) fn wake<F: Filter>(root: &Rc<Shared<F>>, key: WaitKey) {
-    let waits = |w: &Paused<F>| matches!(w.awaits, Awaits::Key(k) if k == key);
-    release(root, &waits, &|_| {});
-}
-
-/// Ends the waits whose deadline is over.
-pub(super) fn expire<F: Filter>(root: &Rc<Shared<F>>, now: Mono) {
-    let over = |w: &Paused<F>| w.deadline <= now;
-    release(root, &over, &|w| {
-        if matches!(w.awaits, Awaits::Key(_)) {
-            w.awaits = Awaits::Calls(vec![(None, Some(Answer::Timeout))]);
+/// Ends the waits for `key`. [`release`] lets the streams go.
+pub(super) fn wake<F: Filter>(root: &Shared<F>, key: WaitKey) {
+    for waiting in root.paused.borrow_mut().values_mut() {
+        if matches!(waiting.awaits, Awaits::Key(k) if k == key) {
+            waiting.awaits = Awaits::Calls(vec![(None, Some(Answer::Woken))]);
         }
-    });
+    }
 }
 
-fn release<F: Filter>(
-    root: &Rc<Shared<F>>,
-    which: &dyn Fn(&Paused<F>) -> bool,
-    adjust: &dyn Fn(&mut Paused<F>),
-) {
-    let due: Vec<u32> = root.paused.borrow().iter().filter(|(_, w)| which(w)).map(|(id, _)| *id).collect();
+/// Ends the waits whose deadline is over. [`release`] lets the streams go.
+pub(super) fn expire<F: Filter>(root: &Shared<F>, now: Mono) {
+    for waiting in root.paused.borrow_mut().values_mut().filter(|w| w.deadline <= now) {
+        match &mut waiting.awaits {
+            Awaits::Key(_) => waiting.awaits = Awaits::Calls(vec![(None, Some(Answer::Timeout))]),
+            Awaits::Calls(calls) => {
+                for (_, answer) in calls {
+                    answer.get_or_insert(Answer::Timeout);
+                }
+            }
+        }
+    }
+}
+
+/// Lets some of the streams go whose wait is over, those first that came first; the next ticks, which then come fast, the others.
+pub(super) fn release<F: Filter>(root: &Rc<Shared<F>>) {
+    let over = |paused: &BTreeMap<u32, Paused<F>>, most: usize| -> Vec<u32> {
+        paused.iter().filter(|(_, w)| w.is_complete()).map(|(id, _)| *id).take(most).collect()
+    };
+    let due = over(&root.paused.borrow(), AT_ONCE);
     for id in due {
-        let Some(mut waiting) = root.paused.borrow_mut().remove(&id) else { continue };
-        adjust(&mut waiting);
+        let Some(waiting) = root.paused.borrow_mut().remove(&id) else { continue };
         // A stream that the host no longer knows has nothing to resume.
         if calls::switch_to(id).is_ok() {
             wake_up(root, id, waiting, true);
         }
     }
     let _ = calls::switch_to(root.id);
+    let more = !over(&root.paused.borrow(), 1).is_empty();
+    root.releasing.set(more);
     root.set_pace();
 }
 

@@ -263,7 +263,7 @@ impl Snapshot {
                 None => self.torn = self.torn.saturating_add(1),
             }
         }
-        self.usable = self.held != 0 && now < self.state.stale_until;
+        self.usable = self.held != 0 && now < self.stale_until();
         (cas, progress)
     }
 
@@ -291,9 +291,18 @@ impl Snapshot {
         (self.wanted.is_some() && now >= self.out_of_turn()).then_some(Due::Wanted)
     }
 
+    /// Whoever fetched the content may have had other times: those of an earlier configuration, or of another plugin.
+    fn fresh_until(&self) -> Mono {
+        self.state.fresh_until.min(self.state.fetched.after(self.spec.times.max_fresh))
+    }
+
+    fn stale_until(&self) -> Mono {
+        self.state.stale_until.min(self.fresh_until().after(self.spec.times.stale))
+    }
+
     /// In the last fifth of the time in which the content is fresh, elsewhere in each VM.
     fn refresh_at(&self) -> Mono {
-        let fresh = self.state.fresh_until.since(self.state.fetched);
+        let fresh = self.fresh_until().since(self.state.fetched);
         let early = fresh.saturating_mul(u32::from(self.jitter)).checked_div(5 * 256).unwrap_or_default();
         self.state.fetched.after(fresh.saturating_sub(early))
     }

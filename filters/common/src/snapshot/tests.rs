@@ -123,6 +123,22 @@ fn one_fetches_and_all_read() {
 }
 
 #[test]
+fn the_times_of_the_configuration_in_force_hold_for_what_an_earlier_one_fetched() {
+    let (shared, mut before, _) = two();
+    assert!(before.calls(1));
+    before.gets(1, "one");
+    let mut after = Vm::new(&shared, 0);
+    let times = Times { max_fresh: Duration::from_secs(20), stale: Duration::from_secs(5), ..spec().times };
+    after.snapshot = Snapshot::new(&after.host, &["p", "lines"], Spec { times, ..spec() });
+    assert!(!after.calls(16) && after.snapshot.is_usable());
+    assert!(after.calls(21) && after.snapshot.is_usable(), "fetched at 1, fresh for 20");
+    after.answered(22, status(500));
+    after.tick(27);
+    assert!(!after.snapshot.is_usable(), "and stale for 5 more");
+    assert!(!before.calls(27) && before.snapshot.is_usable());
+}
+
+#[test]
 fn what_differs_in_name_shares_nothing() {
     let shared = SharedData::default();
     let mut a = Vm::named(&shared, 1, &["p", "ab", "c"]);
