@@ -1,61 +1,26 @@
 //! A client that never asks for the same path twice, and very many subjects: what metrics keeps stays as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
 use portcullis_tests::envoy::{Envoy, Options};
+use portcullis_tests::flood::{self, Write};
 use portcullis_tests::prometheus::{self, sum};
 use portcullis_tests::tokens::{self, Signer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const PATHS: usize = 1_000_000;
 const SUBJECTS: usize = 100_000;
-const CONNECTIONS: usize = 8;
-/// Requests under way at once on a connection: without them the client's part would be most of the run.
-const PIPELINED: usize = 50;
 /// What Envoy's memory may grow by after the first tenth: less than 20 bytes for each path that is new.
 const GROWTH: u64 = 16 << 20;
 
-/// Writes request number `n`.
-type Write = Arc<dyn Fn(usize) -> String + Send + Sync>;
-
-/// Sends the requests of a range over connections that stay open, and reads all answers.
+/// Sends the requests of a range; all are answered with 204.
 async fn send(to: SocketAddr, range: Range<usize>, write: &Write) {
-    let tasks: Vec<_> = (0..CONNECTIONS)
-        .map(|connection| {
-            let (range, write) = (range.clone(), Arc::clone(write));
-            tokio::spawn(async move {
-                let mut stream = TcpStream::connect(to).await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let numbers: Vec<usize> = range.skip(connection).step_by(CONNECTIONS).collect();
-                for batch in numbers.chunks(PIPELINED) {
-                    let requests: String = batch.iter().map(|n| write(*n)).collect();
-                    stream.write_all(requests.as_bytes()).await.unwrap();
-                    answers(&mut stream, batch.len()).await;
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-}
-
-/// Reads so many answers without a body.
-async fn answers(stream: &mut TcpStream, count: usize) {
-    let (mut answers, mut chunk) = (Vec::new(), [0; 16_384]);
-    let times = |answers: &[u8], what: &[u8]| answers.windows(what.len()).filter(|w| *w == what).count();
-    while times(&answers, b"\r\n\r\n") < count {
-        let read = stream.read(&mut chunk).await.unwrap();
-        assert_ne!(read, 0, "Envoy closed: {}", String::from_utf8_lossy(&answers));
-        answers.extend_from_slice(&chunk[..read]);
-    }
-    assert_eq!(times(&answers, b"HTTP/1.1 204 "), count, "{}", String::from_utf8_lossy(&answers));
+    let count = range.len();
+    assert_eq!(flood::send(to, range, write).await, BTreeMap::from([(204, count)]));
 }
 
 /// All series of ours, by name and labels.
@@ -71,10 +36,7 @@ async fn stays_flat(plugins: &[Plugin], count: usize, write: Write) -> Envoy {
     let listener = plugins.iter().fold(Listener::new("l").routes(nothing), Listener::plugin);
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let options = Options { workers: 2, ..Options::default() };
-    let mut config = bootstrap(nowhere, &[listener]);
-    // Envoy closes a connection with more than two answers in its queue; with one request a turn it sends each at once.
-    let turns = json!({"http.max_requests_per_io_cycle": 1});
-    config["layered_runtime"] = json!({"layers": [{"name": "turns", "static_layer": turns}]});
+    let config = flood::pipelined(bootstrap(nowhere, &[listener]));
     let envoy = Envoy::start_with(&config, &options).await;
     let counted = async |want: usize| {
         envoy
