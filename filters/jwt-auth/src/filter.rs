@@ -12,10 +12,9 @@ use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step};
-use portcullis_common::headers::Lookup;
 use portcullis_common::host::Host;
-use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
+use portcullis_common::matching::strict;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
@@ -452,17 +451,9 @@ struct Asked<'a> {
 }
 
 fn find_rule(policy: &Policy, request: &Request) -> Result<Option<usize>, Reason> {
-    let matches = &policy.matches;
-    if matches.ask_for_host() && request.authority().contains(&b'@') {
-        return Err(Reason::AmbiguousHost);
-    }
-    if matches.headers().iter().any(|name| request.headers.get(name.as_str()) == Lookup::Many) {
-        return Err(Reason::AmbiguousHeader);
-    }
-    let path = request.path().map(|path| NormalPath::new(path, policy.encoded_slash));
-    let path = path.transpose().map_err(|_| Reason::AmbiguousPath)?;
+    let path = strict::path(&policy.matches, request, policy.encoded_slash)?;
     let path = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
-    Ok(matches.first(Subject::of(request, path)))
+    Ok(policy.matches.first(Subject::of(request, path)))
 }
 
 /// Whether a remembered identity is the one that a check by these providers would give: no provider in front of its own could own

@@ -9,10 +9,9 @@ use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, Step};
-use portcullis_common::headers::Lookup;
 use portcullis_common::host::Host;
-use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
+use portcullis_common::matching::strict;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
@@ -147,14 +146,10 @@ fn judge(
     host: &dyn Host,
 ) -> (Option<usize>, Result<Pass, Rejection>) {
     let matches = &policy.matches;
-    if matches.ask_for_host() && request.authority().contains(&b'@') {
-        return (None, Err(Reason::AmbiguousHost.into()));
-    }
-    if matches.headers().iter().any(|name| request.headers.get(name.as_str()) == Lookup::Many) {
-        return (None, Err(Reason::AmbiguousHeader.into()));
-    }
-    let path = request.path().map(|path| NormalPath::new(path, policy.encoded_slash)).transpose();
-    let Ok(path) = path else { return (None, Err(Reason::AmbiguousPath.into())) };
+    let path = match strict::path(matches, request, policy.encoded_slash) {
+        Ok(path) => path,
+        Err(reason) => return (None, Err(reason.into())),
+    };
     let part = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
     let rule = matches.first(Subject::of(request, part));
     if policy.preflights == Preflights::Pass && request.is_preflight() {

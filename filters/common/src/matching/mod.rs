@@ -7,6 +7,7 @@
 //! | [`conditions`] | the parts of a `match` |
 //! | [`tree`] | the segment tree that finds candidates |
 //! | [`rules`] | first, all, or the most specific of many |
+//! | [`strict`] | what a filter that decides who may do what refuses to match |
 //! | [`owned`] | headers that only a plugin may set |
 
 pub mod conditions;
@@ -14,4 +15,5 @@ pub mod owned;
 pub mod path;
 pub mod pattern;
 pub mod rules;
+pub mod strict;
 pub mod tree;
