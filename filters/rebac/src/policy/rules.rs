@@ -58,9 +58,9 @@ pub struct Check {
 #[derive(Debug)]
 pub enum Relation {
     /// For every method.
-    One(Box<str>),
+    One(Rc<str>),
     /// By method; GET covers HEAD.
-    ByMethod(Vec<(Box<str>, Box<str>)>),
+    ByMethod(Vec<(Box<str>, Rc<str>)>),
 }
 
 /// A template with its sources ready to be read.
@@ -170,7 +170,7 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
     let kind = type_of(&at("object"), &object, engine)?;
     let known = |path: String, name: &str| {
         if engine.schema().relation(kind, name).is_some() {
-            return Ok(Box::from(name));
+            return Ok(Rc::from(name));
         }
         let problem =
             format!("{} has no relation {name}; write one of the model", engine.schema().type_name(kind));
