@@ -10,6 +10,7 @@
 //! | [`engine`] | a model with its tuples, and the answers to questions |
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
+//! | [`document`] | many of them as one text, read in pieces |
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`counters`] | metrics |
 
@@ -19,6 +20,7 @@ pub mod ask;
 pub mod condition;
 pub mod config;
 pub mod counters;
+pub mod document;
 pub mod engine;
 pub mod filter;
 pub mod model;

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`schema`] | a model by numbers, and who can ever reach what |
 //! | [`names`] | objects by numbers |
+//! | [`sorting`] | sorting in pieces |
 //! | [`store`] | tuples in one sorted list |
 //! | [`check`] | the answer to a question |
 
 pub mod check;
 mod names;
 pub mod schema;
+mod sorting;
 pub mod store;
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
@@ -30,7 +34,8 @@ pub const MAX_DEPTH: u32 = 25;
 #[derive(Debug)]
 pub struct Engine {
     schema: Schema,
-    store: Store,
+    /// Replaced as a whole while answers are given.
+    store: RefCell<Rc<Store>>,
 }
 
 /// Why an engine could not be made.
@@ -99,19 +104,18 @@ impl Engine {
     pub fn new(model: &Model, tuples: &[Tuple]) -> Result<Engine, LoadError> {
         let schema = Schema::new(model).map_err(LoadError::Model)?;
         let store = Store::new(&schema, tuples).map_err(|(at, problem)| LoadError::Tuple { at, problem })?;
-        Ok(Engine { schema, store })
+        Ok(Engine { schema, store: RefCell::new(Rc::new(store)) })
     }
 
-    /// The number of tuples.
+    /// The tuples.
     #[must_use]
-    pub fn tuples(&self) -> usize {
-        self.store.edges.len()
+    pub fn store(&self) -> Rc<Store> {
+        Rc::clone(&self.store.borrow())
     }
 
-    /// The memory that the tuples take, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.store.bytes()
+    /// Answers from other tuples from now on. They were made with this engine's schema.
+    pub fn replace(&self, store: Store) {
+        *self.store.borrow_mut() = Rc::new(store);
     }
 
     /// The model, by numbers.
@@ -125,7 +129,8 @@ impl Engine {
     /// # Errors
     /// If it cannot be asked.
     pub fn check(&self, question: Question<'_>) -> Result<Answer, Unaskable> {
-        Run::new(&self.schema, &self.store, question).map(Run::answer)
+        let store = self.store();
+        Run::new(&self.schema, &store, question).map(Run::answer)
     }
 }
 
