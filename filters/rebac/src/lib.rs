@@ -11,6 +11,7 @@
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
 //! | [`document`] | many of them as one text, read in pieces |
+//! | [`feed`] | tuples that are fetched |
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`counters`] | metrics |
 
@@ -22,6 +23,7 @@ pub mod config;
 pub mod counters;
 pub mod document;
 pub mod engine;
+pub mod feed;
 pub mod filter;
 pub mod model;
 pub mod policy;

@@ -10,6 +10,8 @@ use portcullis_common::values::template::Template;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
+use super::OnError;
+
 /// Which requests are which questions.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -27,6 +29,8 @@ pub struct RawRule {
     pub checks: Option<RawChecks>,
     /// `true`: what may not be seen is answered with 404 `not_found`, so that nobody learns whether it exists. Default `false`: 403.
     pub hide: Option<bool>,
+    /// What happens to requests about which nobody can be asked. Default: the plugin's.
+    pub on_error: Option<OnError>,
     /// `enforce` or `shadow` for this rule. Default: the plugin's.
     pub mode: Option<Mode>,
     /// The share of this rule's refusals that is carried out, in percent. Default: the plugin's.

@@ -14,7 +14,7 @@ pub mod schema;
 mod sorting;
 pub mod store;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -36,6 +36,8 @@ pub struct Engine {
     schema: Schema,
     /// Replaced as a whole while answers are given.
     store: RefCell<Rc<Store>>,
+    /// Whether its tuples may be used.
+    ready: Cell<bool>,
 }
 
 /// Why an engine could not be made.
@@ -104,7 +106,7 @@ impl Engine {
     pub fn new(model: &Model, tuples: &[Tuple]) -> Result<Engine, LoadError> {
         let schema = Schema::new(model).map_err(LoadError::Model)?;
         let store = Store::new(&schema, tuples).map_err(|(at, problem)| LoadError::Tuple { at, problem })?;
-        Ok(Engine { schema, store: RefCell::new(Rc::new(store)) })
+        Ok(Engine { schema, store: RefCell::new(Rc::new(store)), ready: Cell::new(true) })
     }
 
     /// The tuples.
@@ -116,6 +118,17 @@ impl Engine {
     /// Answers from other tuples from now on. They were made with this engine's schema.
     pub fn replace(&self, store: Store) {
         *self.store.borrow_mut() = Rc::new(store);
+    }
+
+    /// Whether its tuples may be used: they are there, and not too old.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.get()
+    }
+
+    /// Says whether its tuples may be used.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready);
     }
 
     /// The model, by numbers.

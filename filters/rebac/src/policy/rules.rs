@@ -11,6 +11,7 @@ use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
 use super::error;
+use crate::config::OnError;
 use crate::config::rules::{RawCheck, RawChecks, RawRelation, RawRule};
 use crate::engine::Engine;
 use crate::tuples::Subject;
@@ -24,6 +25,8 @@ pub struct Rule {
     pub checks: Checks,
     /// What may not be seen is not found.
     pub hide: bool,
+    /// What happens where nobody can be asked.
+    pub on_error: OnError,
     /// Which of its refusals are carried out.
     pub enforcement: Enforcement,
 }
@@ -75,6 +78,14 @@ pub struct Filled {
 pub(super) const NO_RULES: &str =
     "empty; write at least {match: {path: \"/**\"}, checks: {all: [{subject, relation, object}]}}";
 
+/// What holds for rules that say nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) mode: Mode,
+    pub(super) percent: Option<Percent>,
+    pub(super) on_error: OnError,
+}
+
 /// The rules, and what they are about.
 ///
 /// # Errors
@@ -83,9 +94,9 @@ pub(super) fn rules(
     raw: Vec<RawRule>,
     engine: &Engine,
     identity: &str,
-    mode: Mode,
-    percent: Option<Percent>,
+    defaults: Defaults,
 ) -> Result<(Rules, Vec<Rule>), ConfigError> {
+    let Defaults { mode, percent, on_error } = defaults;
     if raw.is_empty() {
         return Err(error("rules", NO_RULES));
     }
@@ -116,6 +127,7 @@ pub(super) fn rules(
             name,
             checks: checks_of(&format!("{path}.checks"), checks, engine, identity)?,
             hide: rule.hide == Some(true),
+            on_error: rule.on_error.unwrap_or(on_error),
             enforcement: Enforcement::new(rule.mode.unwrap_or(mode), rule.percent.or(percent)),
         });
         matches.push(matching);
