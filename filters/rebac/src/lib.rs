@@ -7,6 +7,7 @@
 //! | [`config`], [`policy`] | the configuration as written, and as meant |
 //! | [`filter`] | from request to step |
 //! | [`ask`] | from a rule's question to the engine's |
+//! | [`own`] | a question's own tuples and values |
 //! | [`engine`] | a model with its tuples, and the answers to questions |
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
@@ -26,6 +27,7 @@ pub mod engine;
 pub mod feed;
 pub mod filter;
 pub mod model;
+pub mod own;
 pub mod policy;
 pub mod tuples;
 

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value as Json};
 
 use crate::model::{Model, ModelError};
-use crate::tuples::Tuple;
+use crate::tuples::{Given, Tuple};
 use check::Run;
 pub use check::{Answer, Fault, Hop};
 use schema::Schema;
@@ -135,6 +135,14 @@ impl Engine {
     #[must_use]
     pub fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Holds a tuple to the model.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn fits(&self, tuple: Given<'_>) -> Result<(), String> {
+        store::fits(&self.schema, tuple).map(drop)
     }
 
     /// Answers a question.
