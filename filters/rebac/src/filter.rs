@@ -38,7 +38,8 @@ impl Filter for Rebac {
         let raw: RawConfig = config::parse(Self::NAME, config)?;
         let policy = Policy::new(raw)?;
         let mut counters = Counters::new(&policy.plugin.name);
-        let (tuples, bytes) = (policy.engine.tuples(), policy.engine.bytes());
+        let store = policy.engine.store();
+        let (tuples, bytes) = (store.len(), store.bytes());
         log::info!("{}: {tuples} tuples, in {bytes} bytes", policy.plugin.name);
         counters.tuples(host, tuples);
         Ok(Rebac { policy: Rc::new(policy), counters })

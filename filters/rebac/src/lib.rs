@@ -11,9 +11,12 @@
 //! | [`question`] | questions, filled in from a request |
 //! | [`ask`] | from a question to the engine inside the filter |
 //! | [`combine`] | from answers to one judgement |
+//! | [`own`] | a question's own tuples and values |
 //! | [`engine`] | a model with its tuples, and the answers to questions |
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
+//! | [`document`] | many of them as one text, read in pieces |
+//! | [`feed`] | tuples that are fetched |
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`counters`] | metrics |
 
@@ -24,10 +27,13 @@ pub mod combine;
 pub mod condition;
 pub mod config;
 pub mod counters;
+pub mod document;
 pub mod engine;
+pub mod feed;
 pub mod filter;
 pub mod judge;
 pub mod model;
+pub mod own;
 pub mod policy;
 pub mod question;
 pub mod tuples;

@@ -50,7 +50,8 @@ impl<F: Filter> Shared<F> {
     /// Ticks as often as something needs them.
     pub(super) fn set_pace(&self) {
         let watching = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::keeps_watch));
-        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty();
+        let hurrying = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::hurries));
+        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty() || hurrying();
         let pace = if self.releasing.get() {
             RELEASING_MS
         } else if waiting {

@@ -4,20 +4,19 @@
 //! |---|---|
 //! | this one | the plugin, and its engine |
 //! | [`rules`] | which requests are which questions |
+//! | [`tuples`] | tuples, written or fetched |
 
 pub mod rules;
-
-use std::collections::BTreeMap;
-use std::fmt;
+pub mod tuples;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use self::rules::RawRule;
+use self::tuples::RawTuples;
 
 /// rebac: may this subject do this to this object?
 #[derive(Debug, Deserialize)]
@@ -45,6 +44,8 @@ pub struct RawConfig {
     /// What happens to requests that no rule matches.
     #[cfg_attr(feature = "schema", schemars(required))]
     pub unmatched: Option<Unmatched>,
+    /// What happens to requests about which nobody can be asked: the tuples could not be fetched. Default `deny`.
+    pub on_error: Option<OnError>,
     /// `pass`: CORS preflights are not asked about. Default `check`.
     pub preflights: Option<Preflights>,
     /// `keep`: `%2F` in a path is three characters of a segment. Default `refuse`: such a path is ambiguous.
@@ -73,52 +74,11 @@ pub struct RawEmbedded {
     /// The model, in OpenFGA's modelling language or as its JSON.
     #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
     pub model: Option<String>,
-    /// The tuples, each as `document:1#viewer@user:ann` or with a condition.
-    pub tuples: Option<Vec<RawTuple>>,
+    /// The tuples, each as `document:1#viewer@user:ann` or with a condition; or where they are fetched.
+    pub tuples: Option<RawTuples>,
     /// The most steps that the answer to one question may take: relations and tuples that are looked at. Default 10000, from 1 to 1000000.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000000)))]
     pub max_steps: Option<Whole>,
-}
-
-/// A tuple: text, or its parts.
-#[derive(Debug)]
-pub enum RawTuple {
-    /// `document:1#viewer@user:ann`
-    Text(String),
-    /// Its parts.
-    Parts(RawParts),
-}
-
-/// The parts of a tuple, as OpenFGA's API has them.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Tuple"))]
-#[serde(deny_unknown_fields)]
-pub struct RawParts {
-    /// The subject: `user:ann`, `user:*` or `group:1#member`.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub user: String,
-    /// The relation.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub relation: String,
-    /// The object.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub object: String,
-    /// The condition under which it holds.
-    pub condition: Option<RawCondition>,
-}
-
-/// A tuple's condition.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Condition"))]
-#[serde(deny_unknown_fields)]
-pub struct RawCondition {
-    /// Its name in the model.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub name: String,
-    /// Values for its parameters. They count before those of the request.
-    pub context: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 /// What happens to requests that no rule matches.
@@ -132,6 +92,18 @@ pub enum Unmatched {
     Allow,
 }
 
+/// What happens to requests about which nobody can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// They are refused: 503, to be tried again.
+    #[default]
+    Deny,
+    /// They pass, and are counted.
+    Allow,
+}
+
 /// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -142,39 +114,4 @@ pub enum Preflights {
     Check,
     /// They pass.
     Pass,
-}
-
-impl<'de> Deserialize<'de> for RawTuple {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Seen;
-        impl<'de> Visitor<'de> for Seen {
-            type Value = RawTuple;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a tuple such as document:1#viewer@user:ann, or {user, relation, object, condition}",
-                )
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawTuple, E> {
-                Ok(RawTuple::Text(text.to_owned()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawTuple, A::Error> {
-                RawParts::deserialize(MapAccessDeserializer::new(map)).map(RawTuple::Parts)
-            }
-        }
-        deserializer.deserialize_any(Seen)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for RawTuple {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "AnyTuple".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let parts = generator.subschema_for::<RawParts>();
-        schemars::json_schema!({"anyOf": [{"type": "string", "minLength": 1}, parts]})
-    }
 }

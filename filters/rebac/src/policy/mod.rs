@@ -4,9 +4,11 @@
 //! |---|---|
 //! | this one | the plugin |
 //! | [`engine`] | the model and the tuples |
+//! | [`fetched`] | where tuples are fetched |
 //! | [`rules`] | which requests are which questions |
 
 pub mod engine;
+pub mod fetched;
 pub mod rules;
 
 use std::rc::Rc;
@@ -23,6 +25,7 @@ use portcullis_common::mode::{Enforcement, Mode};
 use crate::config::{Preflights, RawConfig, Unmatched};
 use crate::engine::Engine;
 
+pub use self::fetched::Fetched;
 pub use self::rules::{Check, Checks, Rule};
 
 const NAME: &str = "rebac";
@@ -41,6 +44,8 @@ pub struct Policy {
     pub identity: Rc<str>,
     /// Who answers.
     pub engine: Engine,
+    /// Where its tuples are fetched, if they are.
+    pub fetched: Option<Fetched>,
     /// The most steps of an answer.
     pub max_steps: u32,
     /// What the rules are about.
@@ -89,12 +94,14 @@ impl Policy {
                 })?
             }
         };
-        let engine = engine::embedded(embedded)?;
+        let (engine, fetched) = engine::embedded(embedded)?;
         let unmatched = raw.unmatched.ok_or_else(|| {
             error("unmatched", "missing; write deny to refuse what no rule matches, or allow to let it pass")
         })?;
+        let on_error = raw.on_error.unwrap_or_default();
+        let defaults = rules::Defaults { mode, percent: raw.percent, on_error };
         let raw_rules = raw.rules.ok_or_else(|| error("rules", rules::NO_RULES))?;
-        let (matches, rules) = rules::rules(raw_rules, &engine, &identity, mode, raw.percent)?;
+        let (matches, rules) = rules::rules(raw_rules, &engine, &identity, defaults)?;
         let explain = raw.explain.map(|raw| {
             Explain::new(raw).map_err(|(field, problem)| error(format!("explain.{field}"), problem))
         });
@@ -103,6 +110,7 @@ impl Policy {
             enabled: raw.enabled.unwrap_or(true),
             identity,
             engine,
+            fetched,
             max_steps,
             matches,
             rules,
