@@ -98,12 +98,7 @@ impl Loading {
     ///
     /// # Errors
     /// Why the document is not taken.
-    pub fn go_on(
-        &mut self,
-        schema: &Schema,
-        content: &[u8],
-        piece: Piece,
-    ) -> Result<Option<Store>, Problem> {
+    pub fn go_on(&mut self, schema: &Schema, content: &[u8], piece: Piece) -> Result<Option<Store>, Problem> {
         if self.form == Form::Read {
             return self.builder.sort(piece.tuples).map_err(|_| self.whole("a tuple is there twice"));
         }
@@ -174,8 +169,7 @@ impl Loading {
         match line.first() {
             None | Some(b'#') => Ok(()),
             Some(b'{') => {
-                let parts: Parts<'_> =
-                    serde_json::from_slice(line).map_err(|e| self.next(&not_json(&e)))?;
+                let parts: Parts<'_> = serde_json::from_slice(line).map_err(|e| self.next(&not_json(&e)))?;
                 self.parts(schema, &parts)
             }
             Some(_) => {
