@@ -18,6 +18,7 @@
 //! | [`document`] | many of them as one text, read in pieces |
 //! | [`feed`] | tuples that are fetched |
 //! | [`condition`] | expressions that tuples depend on |
+//! | [`remote`] | engines outside the filter, and what is remembered of their answers |
 //! | [`counters`] | metrics |
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
@@ -36,6 +37,7 @@ pub mod model;
 pub mod own;
 pub mod policy;
 pub mod question;
+pub mod remote;
 pub mod tuples;
 
 /// The module's entry point.

@@ -125,6 +125,8 @@ pub struct CacheRules {
     pub allow: Duration,
     /// How long a no holds.
     pub deny: Duration,
+    /// How long either holds while changes are watched.
+    pub watched: Duration,
     /// By how many percent of it a time may be shorter.
     pub jitter: u32,
     /// How many bytes it may take.
@@ -330,8 +332,10 @@ fn checked_cache(raw: &RawCache) -> Result<CacheRules, ConfigError> {
         Ok(size) if size <= 256 << 20 => size,
         _ => return Err(error("cache.size", "too large; write at most 256MiB")),
     };
+    let allow = duration("cache.allow".to_owned(), raw.allow, 10_000, ("0s", 0), HOUR)?;
     Ok(CacheRules {
-        allow: duration("cache.allow".to_owned(), raw.allow, 10_000, ("0s", 0), HOUR)?,
+        allow,
+        watched: allow,
         deny: duration("cache.deny".to_owned(), raw.deny, 2_000, ("0s", 0), HOUR)?,
         jitter: whole("cache.jitter".to_owned(), raw.jitter, 10, 0, 50)?,
         size,
