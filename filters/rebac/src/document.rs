@@ -98,16 +98,11 @@ impl Loading {
     ///
     /// # Errors
     /// Why the document is not taken.
-    pub fn go_on(
-        &mut self,
-        schema: &Schema,
-        content: &[u8],
-        piece: Piece,
-    ) -> Result<Option<Store>, Problem> {
+    pub fn go_on(&mut self, schema: &Schema, content: &[u8], piece: Piece) -> Result<Option<Store>, Problem> {
         if self.form == Form::Read {
-            return self.builder.sort(piece.tuples).map_err(|_| self.whole("a tuple is there twice"));
+            return self.sort(piece.tuples);
         }
-        let end = self.at.saturating_add(piece.bytes);
+        let (start, end) = (self.at, self.at.saturating_add(piece.bytes));
         if self.form == Form::Unknown {
             self.begin(content)?;
         }
@@ -117,7 +112,15 @@ impl Loading {
                 _ => self.item(schema, content)?,
             }
         }
+        // A short document is done at once.
+        if self.form == Form::Read && self.at.saturating_sub(start) <= piece.bytes / 8 {
+            return self.sort(piece.tuples / 8);
+        }
         Ok(None)
+    }
+
+    fn sort(&mut self, tuples: usize) -> Result<Option<Store>, Problem> {
+        self.builder.sort(tuples).map_err(|_| self.whole("a tuple is there twice"))
     }
 
     /// Finds out how the document is written.
@@ -174,8 +177,7 @@ impl Loading {
         match line.first() {
             None | Some(b'#') => Ok(()),
             Some(b'{') => {
-                let parts: Parts<'_> =
-                    serde_json::from_slice(line).map_err(|e| self.next(&not_json(&e)))?;
+                let parts: Parts<'_> = serde_json::from_slice(line).map_err(|e| self.next(&not_json(&e)))?;
                 self.parts(schema, &parts)
             }
             Some(_) => {

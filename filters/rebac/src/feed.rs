@@ -143,7 +143,8 @@ impl Feed {
 
     fn report(&mut self, fetched: Fetched) {
         let name = &self.taker.policy.plugin.name;
-        let meaning = if self.snapshot.is_usable() { "the last good ones serve on" } else { "there are none" };
+        let meaning =
+            if self.snapshot.is_usable() { "the last good ones serve on" } else { "there are none" };
         match (fetched, self.taker.problem.take()) {
             (Fetched::New | Fetched::Same, _) => {}
             (Fetched::Unfit(_), Some(problem)) => log::warn!("{name}: tuples: {problem}; {meaning}"),

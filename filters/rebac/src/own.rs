@@ -7,7 +7,7 @@ use portcullis_common::values::context::Context;
 use serde_json::{Map, Value};
 
 use crate::condition::time;
-use crate::engine::Engine;
+use crate::policy::Policy;
 use crate::policy::rules::{Filled, OwnTuple};
 use crate::tuples::Tuple;
 
@@ -26,7 +26,9 @@ pub fn tuples(own: &[OwnTuple], context: &Context<'_>) -> Result<Vec<Tuple>, Rea
         for reader in one.subject.readers.iter().chain(&one.object.readers) {
             match reader.list(context) {
                 Ok(list) if list.iter().all(|value| is_plain(value)) => values.push((reader.source(), list)),
-                Err(Failure::Absent) if reader.source().is_from_token() => values.push((reader.source(), Vec::new())),
+                Err(Failure::Absent) if reader.source().is_from_token() => {
+                    values.push((reader.source(), Vec::new()))
+                }
                 Ok(_) => return Err(Reason::ValueInvalid),
                 Err(failure) => return Err(failure.reason()),
             }
@@ -39,7 +41,9 @@ pub fn tuples(own: &[OwnTuple], context: &Context<'_>) -> Result<Vec<Tuple>, Rea
             (None, _) => 1,
             (Some((_, list)), None) => list.len(),
             // The same list on both sides is one; two would be each with each, which nobody means.
-            (Some((source, list)), Some((other, _))) if source == other && lists.next().is_none() => list.len(),
+            (Some((source, list)), Some((other, _))) if source == other && lists.next().is_none() => {
+                list.len()
+            }
             _ => return Err(Reason::ValueInvalid),
         };
         if count > MAX_TUPLES {
@@ -83,7 +87,7 @@ pub fn is_plain(value: &str) -> bool {
 pub fn values(
     parameters: &[(Box<str>, Filled)],
     time_parameter: Option<&str>,
-    engine: &Engine,
+    policy: &Policy,
     context: &Context<'_>,
     now: &Now,
 ) -> Result<Map<String, Value>, Reason> {
@@ -99,7 +103,7 @@ pub fn values(
         };
         match value {
             Ok(Value::String(text)) => {
-                values.insert(name.to_string(), engine.schema().as_parameter(name, text));
+                values.insert(name.to_string(), policy.engine.schema().as_parameter(name, text));
             }
             Ok(value) => {
                 values.insert(name.to_string(), value);

@@ -88,7 +88,10 @@ fn one_tuple_that_does_not_fit_keeps_all_out_and_no_id_is_told() {
         ("document:SECRET#viewer@user:*", "cannot be given"),
         ("document:SECRET#viewer@user:SECRET#x", "user has no relation x"),
         ("document:SEC RET#viewer@user:SECRET", "blanks"),
-        ("{\"user\":\"user:SECRET\",\"relation\":\"viewer\",\"object\":\"document:1\",\"more\":1}", "not {user"),
+        (
+            "{\"user\":\"user:SECRET\",\"relation\":\"viewer\",\"object\":\"document:1\",\"more\":1}",
+            "not {user",
+        ),
         (
             "{\"user\":\"user:SECRET\",\"relation\":\"viewer\",\"object\":\"document:1\",\"condition\":{\"name\":\"late\"}}",
             "no condition late",
@@ -102,6 +105,7 @@ fn one_tuple_that_does_not_fit_keeps_all_out_and_no_id_is_told() {
         assert!(told.starts_with("tuple 2: ") && told.contains(want), "{tuple}: {told}");
         assert!(!told.contains("SECRET"), "{told}");
     }
-    let twice = "document:SECRET#viewer@user:ann\ndocument:2#viewer@user:ann\ndocument:SECRET#viewer@user:ann\n";
+    let twice =
+        "document:SECRET#viewer@user:ann\ndocument:2#viewer@user:ann\ndocument:SECRET#viewer@user:ann\n";
     assert_eq!(problem(twice), "a tuple is there twice");
 }

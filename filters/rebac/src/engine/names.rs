@@ -129,6 +129,9 @@ mod tests {
         }
         names.close();
         assert_eq!((names.len(), names.name(4999), names.kind(17)), (5000, Some("user:4999"), Some(3)));
-        assert_eq!((names.find("user:17"), names.find("user:5000"), names.name(5000)), (Some(17), None, None));
+        assert_eq!(
+            (names.find("user:17"), names.find("user:5000"), names.name(5000)),
+            (Some(17), None, None)
+        );
     }
 }

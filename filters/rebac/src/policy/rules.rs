@@ -74,9 +74,9 @@ pub struct OwnTuple {
 #[derive(Debug)]
 pub enum Relation {
     /// For every method.
-    One(Box<str>),
+    One(Rc<str>),
     /// By method; GET covers HEAD.
-    ByMethod(Vec<(Box<str>, Box<str>)>),
+    ByMethod(Vec<(Box<str>, Rc<str>)>),
 }
 
 /// A template with its sources ready to be read.
@@ -190,7 +190,7 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
     let kind = type_of(&at("object"), &object, engine)?;
     let known = |path: String, name: &str| {
         if engine.schema().relation(kind, name).is_some() {
-            return Ok(Box::from(name));
+            return Ok(Rc::from(name));
         }
         let problem =
             format!("{} has no relation {name}; write one of the model", engine.schema().type_name(kind));
@@ -287,9 +287,7 @@ fn own_tuple(
     let sample = |template: &Template| template.fill(|_| Ok("x".to_owned())).unwrap_or_default();
     let (subject, thing) = (sample(&user), sample(&object));
     let given = Given { object: &thing, relation: &relation, subject: &subject, condition: None };
-    engine
-        .fits(given)
-        .map_err(|problem| error(path, format!("{problem}; see the model for what fits")))?;
+    engine.fits(given).map_err(|problem| error(path, format!("{problem}; see the model for what fits")))?;
     Ok(OwnTuple {
         subject: Filled::new(user, identity),
         relation: relation.into(),
