@@ -137,7 +137,7 @@ fn requests_wait_for_the_first_tuples_and_for_no_longer_than_they_may() {
     b.asks("/documents/1");
     b.tick(3);
     assert_eq!(b.asks("/documents/1"), said(200, "allow"));
-    assert_eq!(a.host.metric("portcullis_rebac_tuples"), 1);
+    assert_eq!(a.host.metric("portcullis_rebac_tuples.plugin=.=rebac;.;"), 1);
     assert_eq!(a.host.metric("portcullis_rebac_tuple_fetches_total.plugin=.=rebac;.;outcome=.=new;.;"), 1);
 }
 
