@@ -249,6 +249,18 @@ impl Reason {
         Spec { word, status, grpc, detail }
     }
 
+    /// Whether somebody who has to be asked could not be: what `on_error` decides about.
+    #[must_use]
+    pub const fn is_dependency(self) -> bool {
+        matches!(
+            self,
+            Reason::StoreUnavailable
+                | Reason::KeysUnavailable
+                | Reason::DenyListUnavailable
+                | Reason::TuplesUnavailable
+        )
+    }
+
     /// The word.
     #[must_use]
     pub const fn word(self) -> &'static str {
