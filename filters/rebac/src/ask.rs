@@ -10,6 +10,10 @@ use crate::question::Question;
 /// Asks the engine inside the filter.
 #[must_use]
 pub fn embedded(policy: &Policy, question: Question) -> Answered {
+    if !policy.engine.is_ready() {
+        let asked = Asked { question, path: Vec::new() };
+        return Answered { asked: Some(asked), holds: Err(Reason::TuplesUnavailable) };
+    }
     let answer = policy.engine.check(engine::Question {
         subject: &question.subject,
         relation: &question.relation,
@@ -22,8 +26,8 @@ pub fn embedded(policy: &Policy, question: Question) -> Answered {
     let (path, holds) = match answer {
         Ok(answer) => (answer.path, answer.holds.map_err(reason_of)),
         // The types and relations are the model's: what cannot be asked is what the request put into them.
-        Err(Unaskable::Subject(_) | Unaskable::Object(_)) => (Vec::new(), Err(Reason::ValueInvalid)),
-        Err(Unaskable::Relation(_) | Unaskable::Tuple(_)) => (Vec::new(), Err(Reason::RelationDenied)),
+        Err(Unaskable::Relation(_)) => (Vec::new(), Err(Reason::RelationDenied)),
+        Err(_) => (Vec::new(), Err(Reason::ValueInvalid)),
     };
     let holds = holds.and_then(|holds| if holds { Ok(()) } else { Err(Reason::RelationDenied) });
     let path = path.into_iter().map(|Hop(tuple)| tuple).collect();

@@ -77,7 +77,9 @@ fn all(answers: impl IntoIterator<Item = Answered>) -> Judgement {
             Ok(()) => last = asked,
             Err(reason) => {
                 let plain = reason == Reason::RelationDenied;
-                if plain || refused.is_none() {
+                // Where somebody wrote that requests pass if nobody can be asked, what the client did not say still refuses.
+                let weightier = |(before, _): &(Reason, _)| before.is_dependency() && !reason.is_dependency();
+                if plain || refused.as_ref().is_none_or(weightier) {
                     refused = Some((reason, asked));
                 }
                 if plain {
@@ -118,6 +120,7 @@ mod tests {
             'y' => Answered { asked: Some(asked("y")), holds: Ok(()) },
             'n' => Answered { asked: Some(asked("n")), holds: Err(Reason::RelationDenied) },
             '?' => Answered { asked: Some(asked("?")), holds: Err(Reason::ConditionUnresolved) },
+            '!' => Answered { asked: Some(asked("!")), holds: Err(Reason::TuplesUnavailable) },
             _ => Answered { asked: None, holds: Err(Reason::ValueMissing) },
         })
     }
@@ -154,6 +157,9 @@ mod tests {
             ("?yn", "relation_denied"),
             ("y?", "condition_unresolved"),
             ("-?y", "value_missing"),
+            ("!-", "value_missing"),
+            ("!n", "relation_denied"),
+            ("y!", "tuples_unavailable"),
             ("", "relation_denied"),
         ] {
             assert_eq!(outcome(Group::All, text), expected, "{text}");

@@ -13,7 +13,7 @@ pub const ERRORS: Family = Family {
     name: "portcullis_rebac_errors_total",
     kind: MetricKind::Counter,
     labels: &[Label::Plugin, Label::Cause],
-    help: "Questions that could not be asked or have no answer: `value` (a value of the request is missing, or cannot be used), `tuple` (a claim gives a tuple that the model does not know), `tuples` (a claim gives more than 100), `condition`, `depth` (a way longer than 25 tuples), `steps` (more than `max_steps`), `unavailable` (there are no tuples that may be used).",
+    help: "Requests whose question could not be asked or has no answer: `value` (a value of the request is missing, or cannot be used), `tuples` (claims give more than 100), `condition` (a condition has no answer), `too_long` (more than `max_steps`, or than 25 tuples), `unavailable` (there are no tuples that may be used).",
 };
 
 /// What the model has.

@@ -100,9 +100,9 @@ impl Loading {
     /// Why the document is not taken.
     pub fn go_on(&mut self, schema: &Schema, content: &[u8], piece: Piece) -> Result<Option<Store>, Problem> {
         if self.form == Form::Read {
-            return self.builder.sort(piece.tuples).map_err(|_| self.whole("a tuple is there twice"));
+            return self.sort(piece.tuples);
         }
-        let end = self.at.saturating_add(piece.bytes);
+        let (start, end) = (self.at, self.at.saturating_add(piece.bytes));
         if self.form == Form::Unknown {
             self.begin(content)?;
         }
@@ -112,7 +112,15 @@ impl Loading {
                 _ => self.item(schema, content)?,
             }
         }
+        // A short document is done at once.
+        if self.form == Form::Read && self.at.saturating_sub(start) <= piece.bytes / 8 {
+            return self.sort(piece.tuples / 8);
+        }
         Ok(None)
+    }
+
+    fn sort(&mut self, tuples: usize) -> Result<Option<Store>, Problem> {
+        self.builder.sort(tuples).map_err(|_| self.whole("a tuple is there twice"))
     }
 
     /// Finds out how the document is written.

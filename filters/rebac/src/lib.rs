@@ -9,9 +9,11 @@
 //! | [`filter`] | from request to step |
 //! | [`judge`] | from request to judgement |
 //! | [`question`] | questions, filled in from a request |
+//! | [`own`] | a question's own tuples and values |
 //! | [`ask`] | from a question to the engine inside the filter |
 //! | [`combine`] | from answers to one judgement |
-//! | [`own`] | a question's own tuples and values |
+//! | [`batch`] | many questions at once, for whoever shows buttons |
+//! | [`trace`] | a line in the log for a decision |
 //! | [`engine`] | a model with its tuples, and the answers to questions |
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
@@ -25,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
 pub mod ask;
+pub mod batch;
 pub mod combine;
 pub mod condition;
 pub mod config;
@@ -39,6 +42,7 @@ pub mod own;
 pub mod policy;
 pub mod question;
 pub mod remote;
+pub mod trace;
 pub mod tuples;
 pub mod watch;
 

@@ -7,7 +7,7 @@ use portcullis_common::values::context::Context;
 use serde_json::{Map, Value};
 
 use crate::condition::time;
-use crate::engine::Engine;
+use crate::policy::Policy;
 use crate::policy::rules::{Filled, OwnTuple};
 use crate::tuples::Tuple;
 
@@ -87,7 +87,7 @@ pub fn is_plain(value: &str) -> bool {
 pub fn values(
     parameters: &[(Box<str>, Filled)],
     time_parameter: Option<&str>,
-    engine: &Engine,
+    policy: &Policy,
     context: &Context<'_>,
     now: &Now,
 ) -> Result<Map<String, Value>, Reason> {
@@ -103,7 +103,7 @@ pub fn values(
         };
         match value {
             Ok(Value::String(text)) => {
-                values.insert(name.to_string(), engine.schema().as_parameter(name, text));
+                values.insert(name.to_string(), policy.engine.schema().as_parameter(name, text));
             }
             Ok(value) => {
                 values.insert(name.to_string(), value);

@@ -9,7 +9,7 @@ use portcullis_common::values::Failure;
 use portcullis_common::values::context::Context;
 use serde_json::{Map, Value};
 
-use crate::condition::time;
+use crate::own;
 use crate::policy::Policy;
 use crate::policy::rules::{Check, Filled, Relation};
 use crate::tuples::Tuple;
@@ -52,16 +52,22 @@ impl Filler<'_> {
     /// # Errors
     /// Why there is no question.
     pub fn question(&self, check: &Check) -> Result<Question, Reason> {
-        let subject = self.subject(check)?;
+        let subject = self.subject(&check.subject)?;
         let object = self.fill(&check.object).map_err(Failure::reason)?;
         let relation = self.relation(&check.relation)?;
-        Ok(Question { subject, relation, object, tuples: Vec::new(), context: self.values(check)? })
+        let tuples = own::tuples(&check.tuples, &self.context)?;
+        let context =
+            own::values(&check.context, check.now.as_deref(), self.policy, &self.context, self.now)?;
+        Ok(Question { subject, relation, object, tuples, context })
     }
 
     /// Who asks. Without a verified one there is nobody to be refused: 401.
-    fn subject(&self, check: &Check) -> Result<String, Reason> {
-        self.fill(&check.subject).map_err(|failure| {
-            let of_token = check.subject.template.sources().any(|s| s.is_from_token());
+    ///
+    /// # Errors
+    /// Why there is nobody.
+    pub fn subject(&self, subject: &Filled) -> Result<String, Reason> {
+        self.fill(subject).map_err(|failure| {
+            let of_token = subject.template.sources().any(|s| s.is_from_token());
             match failure {
                 Failure::Absent if of_token => Reason::SubjectMissing,
                 other => other.reason(),
@@ -87,33 +93,7 @@ impl Filler<'_> {
     fn fill(&self, filled: &Filled) -> Result<String, Failure> {
         filled.template.fill_apart(|source| {
             let value = filled.reader(source).ok_or(Failure::Absent)?.read(&self.context)?;
-            let stands = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | ':');
-            if value == "*" || value.contains(stands) {
-                return Err(Failure::Unusable);
-            }
-            Ok(value)
+            if own::is_plain(&value) { Ok(value) } else { Err(Failure::Unusable) }
         })
-    }
-
-    /// Values for conditions. What is absent is left out: the condition that needs it then has no answer.
-    fn values(&self, check: &Check) -> Result<Map<String, Value>, Reason> {
-        let mut values = Map::new();
-        for (name, filled) in &check.context {
-            let text = filled.template.fill(|source| {
-                filled.reader(source).ok_or(Failure::Absent).and_then(|reader| reader.read(&self.context))
-            });
-            match text {
-                Ok(text) => {
-                    values.insert(name.to_string(), self.policy.engine.schema().as_parameter(name, text))
-                }
-                Err(Failure::Absent) => continue,
-                Err(Failure::Unusable) => return Err(Reason::ValueInvalid),
-            };
-        }
-        if let Some(name) = &check.now {
-            let now = time::print_instant(i128::from(self.now.wall().0)).unwrap_or_default();
-            values.insert(name.to_string(), Value::String(now));
-        }
-        Ok(values)
     }
 }

@@ -3,10 +3,12 @@
 //! | module | one idea |
 //! |---|---|
 //! | this one | the plugin, and its engine |
+//! | [`batch`] | many questions at once |
 //! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
 //! | [`tuples`] | tuples, written or fetched |
 
+pub mod batch;
 pub mod remote;
 pub mod rules;
 pub mod tuples;
@@ -17,6 +19,7 @@ use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
 
+use self::batch::RawBatch;
 use self::remote::{RawCache, RawFreshness, RawOpenfga, RawSpicedb};
 use self::rules::RawRule;
 use self::tuples::RawTuples;
@@ -58,6 +61,10 @@ pub struct RawConfig {
     pub preflights: Option<Preflights>,
     /// `keep`: `%2F` in a path is three characters of a segment. Default `refuse`: such a path is ambiguous.
     pub encoded_slash: Option<EncodedSlash>,
+    /// An endpoint that answers many questions of one subject at once. Without it there is none.
+    pub batch: Option<RawBatch>,
+    /// A line in the log for each decision. Without it there is none.
+    pub decision_log: Option<RawLog>,
     /// Callers who are told how they were judged.
     pub explain: Option<RawExplain>,
 }
@@ -101,6 +108,46 @@ pub enum Unmatched {
     Deny,
     /// They pass.
     Allow,
+}
+
+/// A line in the log for each decision: plugin, rule, outcome, reason, and the question that decided.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "DecisionLog"))]
+#[serde(deny_unknown_fields)]
+pub struct RawLog {
+    /// Which decisions.
+    #[cfg_attr(feature = "schema", schemars(required))]
+    pub decisions: Option<Logged>,
+    /// The level of the lines. Default `info`.
+    pub level: Option<Level>,
+    /// `true`: the question names the subject. Default `false`: only its type.
+    pub subjects: Option<bool>,
+}
+
+/// Which decisions are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Logged {
+    /// Refusals, those in shadow among them, and what passed because nobody could be asked.
+    Refused,
+    /// All.
+    All,
+}
+
+/// The level of a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// `debug`
+    Debug,
+    /// `info`
+    #[default]
+    Info,
+    /// `warn`
+    Warn,
 }
 
 /// What happens to requests about which nobody can be asked.

@@ -340,6 +340,16 @@ impl Schema {
         self.types.is_empty()
     }
 
+    /// How many types, relations and conditions there are.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        [
+            ("types", self.type_names.len()),
+            ("relations", self.relations.len()),
+            ("conditions", self.conditions.len()),
+        ]
+    }
+
     /// The name of a type.
     #[must_use]
     pub fn type_name(&self, kind: u16) -> &str {

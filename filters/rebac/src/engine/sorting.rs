@@ -25,9 +25,10 @@ impl<T: Ord + Copy> Sorting<T> {
     pub(super) fn work(&mut self, work: usize) -> Option<Vec<T>> {
         let mut left = work.max(1);
         while self.run == 0 {
-            // A run costs as much as eleven rounds of merging it.
-            let spent = RUN.saturating_mul(RUN.ilog2() as usize).checked_div(4).unwrap_or(RUN);
             let to = self.from.saturating_add(RUN).min(self.list.len());
+            let length = to.saturating_sub(self.from);
+            // A run costs as much as a few rounds of merging it.
+            let spent = length.saturating_mul(length.max(1).ilog2() as usize) / 4;
             if let Some(run) = self.list.get_mut(self.from..to) {
                 run.sort_unstable();
             }

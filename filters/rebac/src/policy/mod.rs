@@ -3,11 +3,13 @@
 //! | module | one idea |
 //! |---|---|
 //! | this one | the plugin |
+//! | [`batch`] | the endpoint for many questions |
 //! | [`engine`] | the model and the tuples |
 //! | [`fetched`] | where tuples are fetched |
 //! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
 
+pub mod batch;
 pub mod engine;
 pub mod fetched;
 pub mod remote;
@@ -24,9 +26,10 @@ use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::matching::rules::Rules;
 use portcullis_common::mode::{Enforcement, Mode};
 
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::config::{Level, Logged, Preflights, RawConfig, RawLog, Unmatched};
 use crate::engine::Engine;
 
+pub use self::batch::Batch;
 pub use self::fetched::Fetched;
 pub use self::remote::Remote;
 pub use self::rules::{Check, Checks, Rule};
@@ -65,10 +68,38 @@ pub struct Policy {
     pub preflights: Preflights,
     /// What `%2F` is.
     pub encoded_slash: EncodedSlash,
+    /// The endpoint for many questions.
+    pub batch: Option<Batch>,
+    /// Which decisions are logged, and how.
+    pub decision_log: Option<DecisionLog>,
     /// Who is told how they were judged.
     pub explain: Option<Explain>,
     /// The key of the explanation of a request that passes.
     pub explain_key: PropertyKey,
+}
+
+/// Which decisions are logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionLog {
+    /// Which.
+    pub decisions: Logged,
+    /// At which level.
+    pub level: log::Level,
+    /// Whether the subject is named.
+    pub subjects: bool,
+}
+
+impl DecisionLog {
+    fn new(raw: RawLog) -> Result<DecisionLog, ConfigError> {
+        let missing = "missing; write refused, or all for those that let pass too";
+        let decisions = raw.decisions.ok_or_else(|| error("decision_log.decisions", missing))?;
+        let level = match raw.level.unwrap_or_default() {
+            Level::Debug => log::Level::Debug,
+            Level::Info => log::Level::Info,
+            Level::Warn => log::Level::Warn,
+        };
+        Ok(DecisionLog { decisions, level, subjects: raw.subjects == Some(true) })
+    }
 }
 
 impl Policy {
@@ -111,6 +142,13 @@ impl Policy {
         if let Some(remote) = &remote {
             rules::fit_for(remote, &rules)?;
         }
+        if remote.is_some() && raw.batch.is_some() {
+            let problem =
+                "answered by the engine inside the filter alone; remove it, or write engine.embedded";
+            return Err(error("batch", problem));
+        }
+        let batch = raw.batch.map(|raw| batch::batch(raw, &engine, &identity)).transpose()?;
+        let decision_log = raw.decision_log.map(DecisionLog::new).transpose()?;
         let explain = raw.explain.map(|raw| {
             Explain::new(raw).map_err(|(field, problem)| error(format!("explain.{field}"), problem))
         });
@@ -128,6 +166,8 @@ impl Policy {
             enforcement: Enforcement::new(mode, raw.percent),
             preflights: raw.preflights.unwrap_or_default(),
             encoded_slash: raw.encoded_slash.unwrap_or_default(),
+            batch,
+            decision_log,
             explain: explain.transpose()?,
             explain_key: facts::key(&name, "explain"),
         })
