@@ -10,6 +10,7 @@
 //! | [`client`] | HTTP/1.1, HTTP/2 and gRPC clients, and raw bytes |
 //! | [`compose`] | what docker-compose mounts: copies of `envoy/` with the addresses of containers |
 //! | [`demo`] | `make run`, `make token`, `make upstream` |
+//! | [`engines`] | real OpenFGA and SpiceDB servers |
 //! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`keycloak`] | a real Keycloak |
@@ -26,6 +27,7 @@ pub mod bootstrap;
 pub mod client;
 pub mod compose;
 pub mod demo;
+pub mod engines;
 pub mod envoy;
 pub mod examples;
 pub mod flood;

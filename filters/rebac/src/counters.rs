@@ -5,8 +5,11 @@ use std::rc::Rc;
 use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
+use crate::watching::{BREAKS, CHANGES, LAG, UP};
+
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 7] = [&DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS];
+pub const FAMILIES: [&Family; 11] =
+    [&DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &UP, &LAG, &CHANGES, &BREAKS];
 
 /// Questions that have no answer.
 pub const ERRORS: Family = Family {
