@@ -5,8 +5,13 @@ use std::rc::Rc;
 use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
+use crate::remote::meter::{BATCHES, CALLS, CHECKS, FAULTS, RETRIES};
+
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 7] = [&DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS];
+pub const FAMILIES: [&Family; 12] = [
+    &DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &CALLS, &FAULTS, &CHECKS, &BATCHES,
+    &RETRIES,
+];
 
 /// Questions that have no answer.
 pub const ERRORS: Family = Family {
