@@ -258,6 +258,7 @@ impl Reason {
                 | Reason::KeysUnavailable
                 | Reason::DenyListUnavailable
                 | Reason::TuplesUnavailable
+                | Reason::EngineUnavailable
         )
     }
 

@@ -9,6 +9,7 @@ use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{Family, Label, Series};
 
 use crate::policy::Policy;
+use crate::remote::client::NoToken;
 use crate::remote::epoch::Epoch;
 use crate::watch::{Report, Source, Watch};
 
@@ -81,12 +82,12 @@ impl Watching {
         })
     }
 
-    /// Time passed. `authorization` is what the engine is shown, where that changes.
+    /// Time passed. `authorization` is what OpenFGA is shown.
     pub fn tick(
         &mut self,
         now: &Now,
         host: &dyn Host,
-        authorization: Option<&str>,
+        authorization: Result<Option<&str>, NoToken>,
         epoch: &mut Epoch,
     ) -> Vec<RootStep> {
         let (steps, report) = self.watch.tick(now, host, authorization, epoch);

@@ -280,7 +280,7 @@ pub(super) fn place(
     };
     let cluster =
         cluster.ok_or_else(|| error(at("cluster"), "missing; write the name of Envoy's cluster"))?;
-    if !plain(&cluster) && !(authority.is_some() && !cluster.is_empty()) {
+    if cluster.is_empty() || (authority.is_none() && !plain(&cluster)) {
         return Err(error(
             at("cluster"),
             "not a name that can be a host too; mend it, or write authority beside it",

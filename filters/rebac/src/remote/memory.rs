@@ -76,7 +76,8 @@ impl Memory {
             (false, true) => self.rules.allow,
             (false, false) => self.rules.deny,
         };
-        let time = full.saturating_sub(full.saturating_mul(u32::from(entry.shorter)) / 100);
+        let hundredth = full.checked_div(100).unwrap_or_default();
+        let time = full.saturating_sub(hundredth.saturating_mul(u32::from(entry.shorter)));
         let age = now.since(entry.left.at);
         if age < time {
             Found::Valid(entry.holds)
@@ -99,7 +100,7 @@ impl Memory {
         {
             return;
         }
-        let shorter = u32::from(random) % self.rules.jitter.saturating_add(1);
+        let shorter = u32::from(random).checked_rem(self.rules.jitter.saturating_add(1)).unwrap_or(0);
         let shorter = u8::try_from(shorter).unwrap_or(0);
         self.cache.insert(key, Remembered { holds, left, shorter }, ENTRY);
     }

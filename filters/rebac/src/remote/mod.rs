@@ -5,6 +5,9 @@
 //!
 //! | module | one idea |
 //! |---|---|
+//! | [`client`] | from the questions of a request to their answers |
+//! | [`errand`] | the questions of one request |
+//! | [`flight`] | questions on their way, which others wait for |
 //! | [`openfga`], [`spicedb`] | what the engines are told, and what their answers mean |
 //! | [`protobuf`] | the wire format of one of them |
 //! | [`grammar`] | what they take for an id |
@@ -14,17 +17,24 @@
 //! | [`epoch`] | what a watch of changes tells the memory |
 //! | [`freshness`] | how new an answer has to be |
 //! | [`breaker`] | leaving an engine alone that fails |
+//! | [`tokens`] | what an engine is shown, where it has to be fetched |
+//! | [`meter`] | metrics |
 
 pub mod breaker;
+pub mod client;
 pub mod epoch;
+pub mod errand;
 pub mod fault;
+pub mod flight;
 pub mod freshness;
 pub mod grammar;
 pub mod key;
 pub mod memory;
+pub mod meter;
 pub mod openfga;
 pub mod protobuf;
 pub mod spicedb;
+pub mod tokens;
 
 use portcullis_common::filter::Answer;
 use serde_json::Value;

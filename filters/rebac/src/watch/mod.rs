@@ -35,6 +35,7 @@ use portcullis_common::lease::{Contender, Lease};
 use self::board::{Board, Place};
 use self::openfga::Poll;
 use self::spicedb::Stream;
+use crate::remote::client::NoToken;
 use crate::remote::epoch::{Epoch, Floor};
 
 /// How long a VM may watch without taking the lease anew: its ticks come four times a second.
@@ -207,7 +208,7 @@ impl Watch {
         &mut self,
         now: &Now,
         host: &dyn Host,
-        authorization: Option<&str>,
+        authorization: Result<Option<&str>, NoToken>,
         epoch: &mut Epoch,
     ) -> (Vec<RootStep>, Report) {
         let mut report = Report::default();
@@ -283,7 +284,7 @@ impl Watch {
         &mut self,
         now: &Now,
         host: &dyn Host,
-        authorization: Option<&str>,
+        authorization: Result<Option<&str>, NoToken>,
         report: &mut Report,
     ) -> Vec<RootStep> {
         let mono = now.mono();
@@ -301,6 +302,7 @@ impl Watch {
         let tag = self.tag();
         match &mut self.line {
             Line::Openfga(poll) if mono >= self.next && !poll.is_asking() => {
+                let Ok(authorization) = authorization else { return steps };
                 let callout = poll.ask(tag, &self.cursor, authorization, now);
                 if let Source::Openfga { interval, .. } = &self.rules.source {
                     self.next = mono.after(*interval);

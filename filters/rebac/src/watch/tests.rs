@@ -22,7 +22,7 @@ impl Vm {
     }
 
     fn tick(&mut self, ms: u64) -> (Vec<RootStep>, Report) {
-        self.watch.tick(&at(ms), &self.host, None, &mut self.epoch)
+        self.watch.tick(&at(ms), &self.host, Ok(None), &mut self.epoch)
     }
 
     fn event(&mut self, ms: u64, event: Event) -> (Vec<RootStep>, Report) {
