@@ -537,7 +537,7 @@ async fn an_engine_that_is_frozen_or_killed_lets_nobody_in_and_is_asked_again_wh
     assert_eq!(knock(&envoy, "ann", "/viewer/1").await.status, 200);
     let up = "portcullis_rebac_watch_up{plugin=\"rebac\"}";
     let unwatched = async || envoy.metric(up).await == Some(0.0);
-    engine.server.freeze();
+    engine.server.freeze().await;
     nobody_gets_in(&envoy, "frozen").await;
     envoy.wait_until("no watch", unwatched).await;
     engine.server.thaw();
@@ -564,7 +564,7 @@ async fn an_engine_that_is_frozen_or_killed_lets_nobody_in_and_is_asked_again_wh
         gate(config(openfga(&engine, more), json!({})), &upstream, engine.server.http(), false, 2).await;
     wait_for_the_watch(&envoy).await;
     assert_eq!(knock(&envoy, "ann", "/viewer/1").await.status, 200);
-    engine.server.freeze();
+    engine.server.freeze().await;
     nobody_gets_in(&envoy, "frozen").await;
     engine.server.thaw();
     let back = async || knock(&envoy, "ann", "/viewer/1?amount=1").await.status == 200;
@@ -627,7 +627,7 @@ async fn who_waits_for_the_question_of_somebody_who_left_is_answered() {
     engine.write(&[json!("document:1#owner@user:ann")]).await;
     let config = config(openfga(&engine, json!({"calls": {"timeout": "10s"}})), json!({}));
     let envoy = Arc::new(gate(config, &upstream, engine.server.http(), false, 1).await);
-    engine.server.freeze();
+    engine.server.freeze().await;
     let active = "envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix=\"l\"}";
     let first = tokio::spawn({
         let envoy = Arc::clone(&envoy);
