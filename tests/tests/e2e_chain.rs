@@ -81,8 +81,13 @@ async fn who_may_not_see_a_document_is_refused_between_the_token_and_the_limit()
             let counted = |name: &str, labels: &[&str]| {
                 text.lines().any(|l| l.starts_with(name) && labels.iter().all(|label| l.contains(label)))
             };
-            counted("portcullis_requests_total{", &["route=\"/documents/{id}\"", "reason=\"relation_denied\""])
-                && counted("portcullis_decisions_total{", &["plugin=\"rebac\"", "rule=\"documents\"", "outcome=\"deny\""])
+            counted(
+                "portcullis_requests_total{",
+                &["route=\"/documents/{id}\"", "reason=\"relation_denied\""],
+            ) && counted(
+                "portcullis_decisions_total{",
+                &["plugin=\"rebac\"", "rule=\"documents\"", "outcome=\"deny\""],
+            )
         })
         .await;
 }

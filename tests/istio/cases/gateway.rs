@@ -58,9 +58,8 @@ async fn decides(proxy: &Proxy) {
     assert_eq!(ann.status, 200, "{}", ann.text());
     assert_eq!(ann.json()["headers"]["x-user"], json!(["ann"]));
     assert!(ann.header("ratelimit").starts_with("\"per-user\";r=9"), "{:?}", ann.headers);
-    let seen = async |subject: &str| {
-        proxy.get("/documents/roadmap").bearer(&demo::token(subject, 600)).send().await
-    };
+    let seen =
+        async |subject: &str| proxy.get("/documents/roadmap").bearer(&demo::token(subject, 600)).send().await;
     assert_eq!(seen("ann").await.status, 200);
     let hidden = seen("dan").await;
     assert_eq!((hidden.status, hidden.reason().as_str()), (403, "relation_denied"));

@@ -88,13 +88,7 @@ pub fn curls(base: &str) -> Vec<Curl> {
             200,
             "/documents/roadmap",
         ),
-        curl(
-            "bob is not",
-            "/documents/roadmap",
-            &[(BEARER, token("bob", 3600))],
-            403,
-            "relation_denied",
-        ),
+        curl("bob is not", "/documents/roadmap", &[(BEARER, token("bob", 3600))], 403, "relation_denied"),
         curl("a rule in shadow: refused for the metrics only", "/beta/1", &[], 200, "/beta/1"),
         curl(
             "what a client finds out about this API (RFC 9728)",
