@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::bootstrap::cluster;
 
@@ -33,7 +34,7 @@ struct Shared {
 struct State {
     /// Answers by path.
     answers: Vec<(String, Answer)>,
-    seen: Vec<String>,
+    seen: Vec<(String, Instant)>,
 }
 
 /// What a path answers.
@@ -144,8 +145,14 @@ impl KeyServer {
     /// How often a path was asked for.
     #[must_use]
     pub fn fetches(&self, path: &str) -> usize {
+        self.times(path).len()
+    }
+
+    /// When a path was asked for.
+    #[must_use]
+    pub fn times(&self, path: &str) -> Vec<Instant> {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.iter().filter(|seen| *seen == path).count()
+        state.seen.iter().filter(|(seen, _)| *seen == path).map(|(_, when)| *when).collect()
     }
 
     /// Stops for good, connections and all.
@@ -167,7 +174,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let answer = {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.push(path.clone());
+        state.seen.push((path.clone(), Instant::now()));
         state.answers.iter().find(|(known, _)| *known == path).map(|(_, answer)| answer.clone())
     };
     let json = |value: &Value, fresh: u64| {

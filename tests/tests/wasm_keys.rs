@@ -383,3 +383,29 @@ fn a_deny_list_that_cannot_be_had_is_what_the_operator_says() {
         assert_eq!(ask(&plugin, &token()).1.reply().reason(), "token_invalid", "listed, and forgotten");
     }
 }
+
+/// A worker serves nobody while it reads a key set. As many and as long keys as a set may have took 9 billion instructions while each
+/// key's constants were worked out at once.
+#[test]
+fn the_largest_key_set_is_read_in_the_blink_of_an_eye() {
+    let world = world();
+    let plugin = worker(&world, json!({}));
+    plugin.tick();
+    let keys: Vec<Value> = (0..255_u16)
+        .map(|n| {
+            let mut modulus = vec![0x5A; 512];
+            modulus[0] = 0xC3;
+            modulus[1..3].copy_from_slice(&n.to_be_bytes());
+            modulus[511] = 1;
+            json!({"kty": "RSA", "kid": format!("k{n}"), "e": "AQAB", "n": tokens::b64(modulus)})
+        })
+        .chain([Signer::rsa("rsa").jwk()])
+        .collect();
+    plugin.vm().reset_counts();
+    plugin.answer_http(plugin.vm().callouts()[0].token, &OK, &set(&keys));
+    let fuel = plugin.vm().fuel();
+    println!("256 keys of 4096 bits: {fuel} fuel");
+    assert_eq!(world.metric(&["portcullis_fetched_entries", "content=.=keys"]), 256);
+    assert!(fuel < 60_000_000, "{fuel}");
+    assert_eq!(ask(&plugin, &token()).1, Went::On);
+}
