@@ -35,6 +35,8 @@ struct State {
     /// Answers by path.
     answers: Vec<(String, Answer)>,
     seen: Vec<(String, Instant)>,
+    /// How often 304 was enough.
+    unchanged: usize,
 }
 
 /// What a path answers.
@@ -42,6 +44,8 @@ struct State {
 pub enum Answer {
     /// This JSON, with these seconds of freshness.
     Json(Value, u64),
+    /// This JSON under this `ETag`, fresh for a second; who names it is told that it has not changed.
+    Tagged(Value, &'static str),
     /// This status and a page of HTML.
     Status(u16),
     /// 200 and this text.
@@ -155,6 +159,12 @@ impl KeyServer {
         state.seen.iter().filter(|(seen, _)| *seen == path).map(|(_, when)| *when).collect()
     }
 
+    /// How often it was enough to say that nothing changed.
+    #[must_use]
+    pub fn unchanged(&self) -> usize {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).unchanged
+    }
+
     /// Stops for good, connections and all.
     pub fn stop(&self) {
         let _ = self.stop.send(true);
@@ -186,6 +196,16 @@ async fn answer(
     let response = match answer {
         None => Response::builder().status(404).body(full("nothing here")),
         Some(Answer::Json(value, fresh)) => json(&value, fresh),
+        Some(Answer::Tagged(_, tag))
+            if request.headers().get("if-none-match").is_some_and(|known| known == tag) =>
+        {
+            shared.state.lock().unwrap_or_else(PoisonError::into_inner).unchanged += 1;
+            Response::builder().status(304).header("etag", tag).body(full(""))
+        }
+        Some(Answer::Tagged(value, tag)) => Response::builder()
+            .header("etag", tag)
+            .header("cache-control", "max-age=1")
+            .body(full(value.to_string())),
         Some(Answer::Slow(value, delay)) => {
             tokio::time::sleep(delay).await;
             json(&value, 60)

@@ -311,6 +311,28 @@ async fn a_refresh_is_one_fetch_however_many_workers() {
 }
 
 #[tokio::test]
+async fn keys_that_have_not_changed_need_not_be_sent_again() {
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.set("/keys", Answer::Tagged(json!({"keys": [rsa_jwk()]}), "\"one\""));
+        let gate = Fetching::over(server, workers).await;
+        gate.all_answer(&rsa(), 200).await;
+        gate.envoy.wait_until("three times nothing new", async || gate.fetched("same").await >= 3.0).await;
+        gate.all_answer(&rsa(), 200).await;
+        let (fetches, unchanged) = (gate.server.fetches("/keys"), gate.server.unchanged());
+        assert!(
+            unchanged >= 3 && fetches <= unchanged + 2,
+            "{fetches} fetches, {unchanged} of them with 304"
+        );
+        // The name of what is known is not the name of what there is.
+        gate.server.set("/keys", Answer::Tagged(json!({"keys": [other_jwk()]}), "\"two\""));
+        gate.envoy.wait_until("new keys", async || gate.fetched("new").await >= 2.0).await;
+        gate.all_answer(&other(), 200).await;
+        gate.envoy.wait_until("the old key gone", async || gate.knock(&rsa()).await.status == 401).await;
+    }
+}
+
+#[tokio::test]
 async fn random_key_names_cause_no_more_than_the_configured_refetches() {
     let server = KeyServer::start().await;
     server.keys(&[rsa_jwk()], 3600);
