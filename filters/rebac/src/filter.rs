@@ -10,6 +10,7 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Filter, Plugin, Step};
 use portcullis_common::host::Host;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::rules::{PathPart, Subject};
 use portcullis_common::matching::strict;
 use portcullis_common::reason::Reason;
@@ -17,7 +18,7 @@ use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
 
 use crate::ask::{self, Asked};
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::config::RawConfig;
 use crate::counters::Counters;
 use crate::policy::{Checks, Policy};
 

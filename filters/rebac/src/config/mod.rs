@@ -12,6 +12,7 @@ use std::fmt;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
@@ -119,29 +120,6 @@ pub struct RawCondition {
     pub name: String,
     /// Values for its parameters. They count before those of the request.
     pub context: Option<BTreeMap<String, serde_json::Value>>,
-}
-
-/// What happens to requests that no rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Unmatched {
-    /// They are refused: 403 `unmatched`.
-    Deny,
-    /// They pass.
-    Allow,
-}
-
-/// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Preflights {
-    /// The rules decide, as about any request.
-    #[default]
-    Check,
-    /// They pass.
-    Pass,
 }
 
 impl<'de> Deserialize<'de> for RawTuple {
