@@ -56,7 +56,7 @@ pub struct JwtAuth {
 type Judgement = Result<Pass, Rejection>;
 
 /// A token that verified.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Shown {
     identity: Rc<Identity>,
     /// The place where it was found.
@@ -78,6 +78,7 @@ enum Pass {
 }
 
 /// A request may not pass.
+#[derive(Clone, Debug)]
 struct Rejection {
     reason: Reason,
     /// Which check failed, for the operator.
@@ -196,7 +197,7 @@ impl Filter for JwtAuth {
         stream.waits = None;
         let is_woken = matches!(answers.as_slice(), [Answer::Woken]);
         let policy = Rc::clone(&self.policy);
-        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over };
+        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over(pending) };
         self.decide(stream, Asked { policy: &policy, request, now, host }, patience)
     }
 
@@ -224,7 +225,11 @@ impl Filter for JwtAuth {
 
 impl JwtAuth {
     fn decide(&mut self, stream: &mut Stream, asked: Asked<'_>, patience: Patience) -> Step<Waiting> {
-        let (mut rule, mut judgement) = self.judge(asked);
+        let known = patience.refusal(self.servers.epoch());
+        let (mut rule, mut judgement) = match known {
+            Some((rule, rejection)) => (rule, Err(rejection)),
+            None => self.judge(asked),
+        };
         if let Err(Rejection { missing: Some(missing), .. }) = &judgement
             && matches!(patience, Patience::Fresh)
             && self.servers.look(missing.provider, asked.now.mono(), asked.host)
@@ -234,13 +239,13 @@ impl JwtAuth {
         }
         let mut rejection = match judgement {
             Ok(pass) => {
-                self.count_wait(asked.host, patience, "woken");
+                self.count_wait(asked.host, &patience, "woken");
                 return Step::Allow(self.pass(asked, pass, rule));
             }
             Err(rejection) => rejection,
         };
         if let Some(missing) = &rejection.missing {
-            if let Some(wait) = self.wait(stream, asked, missing, patience) {
+            if let Some(wait) = self.wait(stream, asked, (rule, &rejection), &patience) {
                 return wait;
             }
             // Who cannot ask the server does not know that it has no such key.
@@ -253,8 +258,8 @@ impl JwtAuth {
                 };
             }
         }
-        let ended = if matches!(patience, Patience::Over) { "timeout" } else { "woken" };
-        self.count_wait(asked.host, patience, ended);
+        let ended = if matches!(patience, Patience::Over(_)) { "timeout" } else { "woken" };
+        self.count_wait(asked.host, &patience, ended);
         self.refuse(asked, rejection, rule)
     }
 

@@ -36,6 +36,8 @@ const SLACK: Duration = Duration::from_secs(1);
 const MAX_HOPS: u8 = 2;
 /// How often content is read that does not fit its state before it counts as lost. A writer is done within microseconds.
 const MAX_TORN: u8 = 3;
+/// The longest name of content that is remembered, in bytes.
+const MAX_TAG: usize = 128;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug)]
@@ -124,6 +126,8 @@ pub struct Progress {
     pub adopted: bool,
     /// A fetch of this VM ended.
     pub fetched: Option<Fetched>,
+    /// The call is made out of turn, because something is missing.
+    pub out_of_turn: bool,
 }
 
 /// One VM's view of a source.
@@ -156,6 +160,10 @@ struct Flight {
     ends: Mono,
     /// The version of the state as this VM left it: another one means that somebody else took over.
     cas: Cas,
+    /// The hash of the URL that is asked now.
+    asked: u64,
+    /// Whether the server was told what is known.
+    tagged: bool,
 }
 
 impl Snapshot {
@@ -319,7 +327,8 @@ impl Snapshot {
         progress.adopted |= again.adopted;
         let due = if self.state.attempts == attempts { self.due(now) } else { None };
         let Some(due) = due else { return self.store.release(host) };
-        if due == Due::Wanted {
+        progress.out_of_turn = due == Due::Wanted;
+        if progress.out_of_turn {
             self.state.out_of_turn = now;
         }
         // Written even where nothing changed: who held the lease before and comes back late finds another version.
@@ -328,8 +337,19 @@ impl Snapshot {
         };
         let number = self.flights.wrapping_add(1);
         self.flights = number;
-        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas });
-        progress.call = Some((number, self.spec.target.callout(self.spec.times.timeout)));
+        let (callout, asked, tagged) = self.callout(&self.spec.target);
+        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas, asked, tagged });
+        progress.call = Some((number, callout));
+    }
+
+    /// A call to `target`, the hash of its URL, and whether it says what is known: that has to be from there.
+    fn callout(&self, target: &Target) -> (Callout, u64, bool) {
+        let url = &target.url;
+        let scheme = if url.secure { "https:" } else { "http:" };
+        let [asked, _] = store::hash([scheme, &*url.authority, &*url.path].concat().as_bytes());
+        let known = self.held != 0 && self.held == self.state.version && self.state.tagged == asked;
+        let tag = Some(&*self.state.tag).filter(|tag| known && !tag.is_empty());
+        (target.callout(self.spec.times.timeout, tag), asked, tag.is_some())
     }
 
     /// The answer to call `number` came.
@@ -342,8 +362,8 @@ impl Snapshot {
         reader: &mut dyn Reader,
     ) -> Progress {
         let mut progress = Progress::default();
-        let hop = match &self.flight {
-            Some(flight) if flight.number == number => flight.hop,
+        let (hop, tagged) = match &self.flight {
+            Some(flight) if flight.number == number => (flight.hop, flight.tagged),
             // Its time was over, and it was counted then.
             _ => return progress,
         };
@@ -351,13 +371,18 @@ impl Snapshot {
             Answer::Http { status: 200, body, response } if body.len() <= self.spec.max_bytes => {
                 (response, body)
             }
+            // An answer to a question that was not asked says nothing.
+            Answer::Http { status: 304, response, .. } if tagged => {
+                self.publish(&response, None, now, host, reader, &mut progress);
+                return progress;
+            }
             other => {
                 self.fail(now, host, failure(&other), &mut progress);
                 return progress;
             }
         };
         match reader.follow(hop, &body) {
-            Ok(None) => self.publish(&response, &body, now, host, reader, &mut progress),
+            Ok(None) => self.publish(&response, Some(&body), now, host, reader, &mut progress),
             Ok(Some(next)) if hop < MAX_HOPS => self.hop(&next, now, host, &mut progress),
             Ok(Some(_)) => {
                 let endless = Fetched::Unfit(Unfit("one document names another without end"));
@@ -375,18 +400,19 @@ impl Snapshot {
             self.flight = None;
             return;
         }
+        let (callout, asked, tagged) = self.callout(next);
         let Some(flight) = &mut self.flight else { return };
         self.flights = self.flights.wrapping_add(1);
-        flight.number = self.flights;
-        flight.hop = flight.hop.saturating_add(1);
-        flight.ends = ends;
-        progress.call = Some((flight.number, next.callout(self.spec.times.timeout)));
+        let (number, hop) = (self.flights, flight.hop.saturating_add(1));
+        *flight = Flight { number, hop, ends, asked, tagged, ..*flight };
+        progress.call = Some((number, callout));
     }
 
+    /// The server sent content, or said that it has no other than what is known.
     fn publish(
         &mut self,
         response: &[(Vec<u8>, Vec<u8>)],
-        content: &[u8],
+        content: Option<&[u8]>,
         now: Mono,
         host: &dyn Host,
         reader: &mut dyn Reader,
@@ -399,21 +425,29 @@ impl Snapshot {
             return;
         }
         let mut state = self.state.clone();
-        let hash = store::hash(content);
-        let same = state.version != 0 && state.hash == hash && self.held == state.version;
-        if !same {
-            if let Err(unfit) = reader.accept(content) {
-                self.flight = Some(flight);
-                return self.fail(now, host, Fetched::Unfit(unfit), progress);
+        let mut same = true;
+        let mut fresh = self.spec.times.fresh(response);
+        if let Some(content) = content {
+            let hash = store::hash(content);
+            same = state.version != 0 && state.hash == hash && self.held == state.version;
+            if !same {
+                if let Err(unfit) = reader.accept(content) {
+                    self.flight = Some(flight);
+                    return self.fail(now, host, Fetched::Unfit(unfit), progress);
+                }
+                progress.adopted = true;
+                state.version = state.version.wrapping_add(1).max(1);
+                state.set ^= 1;
+                state.hash = hash;
+                state.length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+                self.store.set_content(host, &state, content);
             }
-            progress.adopted = true;
-            state.version = state.version.wrapping_add(1).max(1);
-            state.set ^= 1;
-            state.hash = hash;
-            state.length = u64::try_from(content.len()).unwrap_or(u64::MAX);
-            self.store.set_content(host, &state, content);
+            state.tagged = flight.asked;
+            state.tag = tag(response);
+        } else if header(response, "cache-control").is_none() {
+            // What it does not say again is as before (RFC 9111, section 4.3.4).
+            fresh = state.fresh_until.since(state.fetched);
         }
-        let fresh = self.spec.times.fresh(response);
         state.fetched = now;
         state.fresh_until = now.after(fresh);
         state.stale_until = state.fresh_until.after(self.spec.times.stale);
@@ -454,6 +488,18 @@ impl Snapshot {
 enum Due {
     Refresh,
     Wanted,
+}
+
+fn header<'a>(response: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    let named = |(n, _): &&(Vec<u8>, Vec<u8>)| n.eq_ignore_ascii_case(name.as_bytes());
+    response.iter().find(named).map(|(_, value)| &**value)
+}
+
+/// The server's name for what it sent, if it can be sent back as it is.
+fn tag(response: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let tag =
+        header(response, "etag").filter(|tag| tag.len() <= MAX_TAG && tag.iter().all(u8::is_ascii_graphic));
+    tag.and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default().to_owned()
 }
 
 fn failure(answer: &Answer) -> Fetched {
