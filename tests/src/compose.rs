@@ -29,9 +29,11 @@ pub fn write() -> Result<(), String> {
 
 /// Each copy, by its name in the folder.
 fn files() -> Vec<(&'static str, String)> {
+    let (envoy, tuples) = envoy(examples::read(&paths::root().join("envoy/envoy.yaml")));
     let mut copies = vec![
         // JSON is YAML too.
-        ("envoy.yaml", envoy(examples::read(&paths::root().join("envoy/envoy.yaml"))).to_string()),
+        ("envoy.yaml", envoy.to_string()),
+        ("tuples/tuples.txt", tuples),
         ("grafana/datasources/prometheus.yaml", datasource().to_string()),
         ("grafana/dashboards/portcullis.yaml", dashboards().to_string()),
     ];
@@ -46,10 +48,32 @@ fn files() -> Vec<(&'static str, String)> {
     copies
 }
 
-/// The example as it runs in a container: open to the other containers, its upstream by name, modules where they are mounted.
-fn envoy(mut example: Value) -> Value {
+/// The example as it runs in a container: open to the other containers, its upstream by name, modules where they are mounted, and
+/// rebac's tuples in a file of their own, one a line.
+fn envoy(mut example: Value) -> (Value, String) {
     place(&mut example);
-    example
+    let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+    let filters = example.pointer_mut(filters).and_then(Value::as_array_mut).into_iter().flatten();
+    let rebac = filters.into_iter().find(|filter| filter["name"] == "rebac");
+    let tuples = rebac
+        .and_then(|f| f.pointer_mut("/typed_config/config/configuration/value/engine/embedded/tuples"))
+        .expect("the example has rebac, with tuples");
+    let lines = tuples.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let text = lines.map(|line| format!("{line}\n")).collect();
+    *tuples = json!({"url": "http://tuples:8081/", "clusters": {"tuples:8081": "tuples"}, "refresh": "1s"});
+    let clusters = example.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+    clusters.expect("the example has clusters").push(json!({
+        "name": "tuples",
+        "type": "STRICT_DNS",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "tuples",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {
+                "address": {"socket_address": {"address": "tuples", "port_value": 8081}}
+            }}]}]
+        }
+    }));
+    (example, text)
 }
 
 fn place(value: &mut Value) {
@@ -101,7 +125,8 @@ mod tests {
             assert!(!text.contains("127.0.0.1"), "{name}");
             assert!(!text.contains("\"dist/"), "{name}");
         }
-        let config = envoy(examples::read(&paths::root().join("envoy/envoy.yaml")));
+        let (config, tuples) = envoy(examples::read(&paths::root().join("envoy/envoy.yaml")));
+        assert!(tuples.contains("document:roadmap#folder@folder:plans\n"), "{tuples}");
         let module = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/vm_config/code/local/filename";
         assert_eq!(config.pointer(module), Some(&json!("/portcullis/metrics.wasm")));
         let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
