@@ -5,7 +5,7 @@
 //! | [`run`] | Envoy on `envoy/envoy.yaml`, with curls to paste |
 //! | [`stats`] | what was counted so far, by route |
 //! | [`curls`] | the curls, and what each answers |
-//! | [`file`] | a file, served as it is at that moment |
+//! | [`mod@file`] | a file, served as it is at that moment |
 
 pub mod curls;
 pub mod file;

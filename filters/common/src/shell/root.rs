@@ -50,7 +50,8 @@ impl<F: Filter> Shared<F> {
     /// Ticks as often as something needs them.
     pub(super) fn set_pace(&self) {
         let watching = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::keeps_watch));
-        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty();
+        let hurries = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::hurries));
+        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty() || hurries();
         let pace = if self.hurrying.get() {
             HURRYING_MS
         } else if waiting {

@@ -533,3 +533,84 @@ proptest::proptest! {
         proptest::prop_assert!(vms.iter().all(|vm| vm.text() == "last" && vm.snapshot.is_usable()));
     }
 }
+
+/// Takes one line of a document at a time, and has a line only once it has all.
+#[derive(Debug, Default)]
+struct Slowly {
+    part: Vec<String>,
+    whole: Vec<String>,
+}
+
+impl Reader for Slowly {
+    fn accept(&mut self, _: &[u8]) -> Result<(), Unfit> {
+        Err(Unfit("it takes pieces"))
+    }
+
+    fn take(&mut self, content: &[u8], first: bool) -> Result<bool, Unfit> {
+        if first {
+            self.part.clear();
+        }
+        let lines: Vec<&str> = std::str::from_utf8(content).map_err(|_| Unfit("no text"))?.lines().collect();
+        match lines.get(self.part.len()) {
+            Some(&"bad") => return Err(Unfit("bad")),
+            Some(line) => self.part.push((*line).to_owned()),
+            None => self.whole.clone_from(&self.part),
+        }
+        Ok(self.whole.len() == lines.len() && self.whole == self.part)
+    }
+}
+
+#[test]
+fn what_takes_long_is_taken_in_pieces_and_the_last_good_one_serves_until_then() {
+    let shared = SharedData::default();
+    let host = MemoryHost::sharing(&shared);
+    let other_host = MemoryHost::sharing(&shared);
+    host.roll(1);
+    other_host.roll(2);
+    let (mut a, mut b) = (Slowly::default(), Slowly::default());
+    let mut first = Snapshot::new(&host, &["slow"], spec());
+    let mut second = Snapshot::new(&other_host, &["slow"], spec());
+    let at = |ms: u64| Mono(ms * 1_000_000);
+    let fetch = |snapshot: &mut Snapshot, reader: &mut Slowly, ms: u64, text: &str| {
+        let (number, _) = snapshot.tick(at(ms), &host, reader).call.expect("a call");
+        snapshot.answered(number, ok(text), at(ms), &host, reader)
+    };
+    let progress = fetch(&mut first, &mut a, 0, "1\n2\n3");
+    assert!(progress.fetched.is_none() && !progress.adopted && first.is_making() && !first.is_usable());
+    // While one makes, nobody else fetches, nor has anything: however long it takes, for the lease goes on.
+    for ms in [5_000, 10_000] {
+        assert!(first.tick(at(ms), &host, &mut a).fetched.is_none());
+        assert_eq!(second.tick(at(ms), &other_host, &mut b), Progress::default());
+    }
+    let progress = first.tick(at(15_000), &host, &mut a);
+    assert!(progress.adopted && progress.fetched == Some(Fetched::New), "{progress:?}");
+    assert!(first.is_usable() && !first.is_making() && a.whole == ["1", "2", "3"]);
+    // The other one takes it in pieces too, and calls nobody for it.
+    let mut ms = 15_000;
+    while !second.is_usable() {
+        ms += 50;
+        assert!(second.tick(at(ms), &other_host, &mut b).call.is_none());
+        assert_eq!(second.is_making(), !second.is_usable());
+    }
+    assert!(ms == 15_200 && b.whole == a.whole, "{ms}");
+    // What turns out bad at its end replaces nothing, here or there.
+    assert!(fetch(&mut first, &mut a, 120_000, "4\nbad").fetched.is_none());
+    let progress = first.tick(at(120_050), &host, &mut a);
+    assert_eq!(progress.fetched.map(Fetched::word), Some("invalid"));
+    assert!(first.is_failing() && first.is_usable() && !first.is_making() && a.whole == ["1", "2", "3"]);
+    // Newer content in the middle of older begins anew.
+    assert!(fetch(&mut first, &mut a, 122_000, "5\n6").fetched.is_none());
+    while first.is_making() {
+        first.tick(at(122_050), &host, &mut a);
+    }
+    second.tick(at(122_100), &other_host, &mut b);
+    assert!(second.is_making());
+    first.want(at(123_000));
+    fetch(&mut first, &mut a, 123_000, "7");
+    while first.is_making() {
+        first.tick(at(123_050), &host, &mut a);
+    }
+    while b.whole != ["7"] {
+        assert!(second.tick(at(123_100), &other_host, &mut b).call.is_none() && b.whole != ["5", "6"]);
+    }
+}
