@@ -33,7 +33,7 @@ test-all: build test-modules ## make test, and then everything that takes longer
 	@tests/all
 
 check: toolchain ## checks CONFIG= (files, folders) without Envoy, every error with its line; REQUEST='GET /path -H "name: value"' says what that would get
-	@$(CHECK) $(CONFIG)
+	@$(CHECK) $(CONFIG) $(if $(FILTER),--filter $(FILTER)) $(OPTIONS) $(if $(REQUEST),--request "$$REQUEST")
 
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
 	@tests/lint

@@ -77,7 +77,7 @@ fn within_an_example(filter: Value) -> Value {
     example
 }
 
-/// A shell in which `demo` is the one that was built with this test, so that no command has to build it.
+/// A shell in which `demo` and the offline check are those that were built with this test, so that no command has to build them.
 struct Shell {
     folder: TempDir,
 }
@@ -88,8 +88,9 @@ impl Shell {
         let folder = TempDir::new().unwrap();
         let cargo = folder.path().join("cargo");
         let script = format!(
-            "#!/bin/sh\ncase \" $* \" in *\" --bin demo \"*) while [ \"$1\" != demo ]; do shift; done; shift; exec '{}' \"$@\";; esac\nPATH=\"${{PATH#*:}}\" exec cargo \"$@\"\n",
-            env!("CARGO_BIN_EXE_demo")
+            "#!/bin/sh\ncase \" $* \" in *\" --bin demo \"*) while [ \"$1\" != demo ]; do shift; done; shift; exec '{demo}' \"$@\";; *\" --bin portcullis-check \"*) while [ \"$1\" != -- ]; do shift; done; shift; exec '{check}' \"$@\";; esac\nPATH=\"${{PATH#*:}}\" exec cargo \"$@\"\n",
+            demo = env!("CARGO_BIN_EXE_demo"),
+            check = env!("CARGO_BIN_EXE_check")
         );
         std::fs::write(&cargo, script).unwrap();
         std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -291,6 +291,10 @@ impl<'a> Course<'a> {
         let mut headers: Pairs = reply.headers.iter().map(|(n, v)| (n.to_string(), text(v))).collect();
         let mut status = reply.status;
         let mut body = text(&reply.body);
+        if body.is_empty() {
+            // Envoy takes the type from a local reply without a body.
+            headers.retain(|(name, _)| name != "content-type");
+        }
         if let Some(grpc) = reply.grpc {
             // Envoy makes trailers of a local reply to gRPC, with the body as the message.
             status = 200;
