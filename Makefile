@@ -35,6 +35,9 @@ test-all: build test-modules ## make test, and then everything that takes longer
 check: toolchain ## checks CONFIG= (files, folders) without Envoy, every error with its line; REQUEST='GET /path -H "name: value"' says what that would get
 	@$(CHECK) $(CONFIG) $(if $(FILTER),--filter $(FILTER)) $(OPTIONS) $(if $(REQUEST),--request "$$REQUEST")
 
+import: toolchain ## writes FROM='s jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours; says what it leaves behind
+	@$(CHECK) --import $(FROM)
+
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
 	@tests/lint
 
@@ -85,4 +88,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all check lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token upstream stats build test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

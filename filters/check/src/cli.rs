@@ -7,6 +7,8 @@ use crate::ask::{self, Asked};
 use crate::attached::Which;
 use crate::evaluate::{Scene, evaluate};
 use crate::fetched::Fetched;
+use crate::find::File;
+use crate::import::{self, Imported, write};
 use crate::report;
 use crate::say::say;
 use crate::time;
@@ -23,6 +25,8 @@ status is 0 without errors, 1 with errors, 2 if nothing was checked.
   --client-ip ADDRESS    from where, as Envoy would trust it; default 127.0.0.1
   --keys ISSUER=FILE     the keys of an issuer, where they would be fetched
   --fetched URL=FILE     any document that would be fetched: keys, metadata, a deny list
+  --import               write the file's jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours, and say on
+                         stderr what could not be carried over
   --filter NAME          the filter of a configuration that stands alone; else its fields tell
 ";
 
@@ -46,6 +50,7 @@ fn help() -> ExitCode {
 struct Options {
     names: Vec<String>,
     bare: Option<Which>,
+    import: bool,
     request: Option<Asked>,
     time: Option<u64>,
     client_ip: Option<String>,
@@ -63,6 +68,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
                 let words: Vec<String> = arguments.by_ref().collect();
                 options.request = Some(ask::request(&words)?);
             }
+            "--import" => options.import = true,
             "--request" => options.request = Some(ask::request(&ask::words(&value()?)?)?),
             "--time" => {
                 let text = value()?;
@@ -108,6 +114,9 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     for name in &options.names {
         files.extend(report::read(name)?);
     }
+    if options.import {
+        return import(&files);
+    }
     let report = report::check(&files, options.bare);
     for finding in &report.findings {
         println!("{finding}");
@@ -128,6 +137,21 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         }
     }
     Ok(if report.is_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes our configurations for those of others. What is left behind is no failure: it is said.
+fn import(files: &[File]) -> Result<ExitCode, String> {
+    for file in files {
+        let (found, lefts) = import::import(file)?;
+        for left in lefts {
+            eprintln!("{}:{}: not carried over: {}: {}", file.name, left.line, left.field, left.why);
+        }
+        for Imported { which, line, config } in found {
+            println!("---\n# {}, from {}:{line}", which.filter(), file.name);
+            print!("{}", write::yaml(&config));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the program's edge: from here on, time is an argument")]

@@ -12,6 +12,7 @@
 //! | [`normal`] | what Envoy does to a path before any filter sees it |
 //! | [`run`], [`fetched`] | a filter called as the shell calls it; what it would fetch, from files |
 //! | [`evaluate`], [`notes`], [`say`] | a request through the whole chain |
+//! | [`import`] | configurations of others, as ours |
 //! | [`cli`] | the command line |
 
 pub mod ask;
@@ -23,6 +24,7 @@ pub mod fetched;
 pub mod find;
 pub mod finding;
 pub mod heard;
+pub mod import;
 pub mod load;
 pub mod normal;
 pub mod notes;
