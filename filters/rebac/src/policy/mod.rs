@@ -19,12 +19,13 @@ use portcullis_common::config::ConfigError;
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::owned::OwnedHeaders;
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::matching::rules::Rules;
-use portcullis_common::mode::{Enforcement, Mode};
+use portcullis_common::mode::Enforcement;
 
-use crate::config::{Level, Logged, Preflights, RawConfig, RawLog, Unmatched};
+use crate::config::{Level, Logged, RawConfig, RawLog};
 use crate::engine::Engine;
 
 pub use self::batch::Batch;
@@ -106,12 +107,6 @@ impl Policy {
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
-        if mode == Mode::Shadow && raw.percent.is_some() {
-            return Err(error(
-                "percent",
-                "a share of nothing: the plugin is in shadow; leave out one of the two",
-            ));
-        }
         let engine =
             raw.engine.ok_or_else(|| error("engine", "missing; write {embedded: {model, tuples}}"))?;
         let embedded =
