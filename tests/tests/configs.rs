@@ -54,7 +54,8 @@ fn schemas_and_generated_blocks_are_current() {
             .unwrap_or_default();
         assert!(kept == text, "filters/{filter}/schema.json: run `make generate`");
     }
-    for path in examples::all() {
+    let gateway = paths::root().join(examples::GATEWAY);
+    for path in examples::all().into_iter().chain([gateway]) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text == examples::with_generated(&text), "{}: run `make generate`", path.display());
     }
