@@ -44,11 +44,9 @@ impl Process {
     }
 
     /// Asks it to end, and waits a while for it: some programs end what they started only then.
-    #[allow(
-        dead_code,
-        unsafe_code,
-        reason = "only one ring has such a program; kill(2) of a child that was not waited for"
-    )]
+    #[allow(dead_code, reason = "only one ring has such a program")]
+    #[allow(unsafe_code, reason = "kill(2) of a child that was not waited for")]
+    #[allow(clippy::disallowed_methods, reason = "it waits for a condition")]
     pub(crate) fn ask_to_end(&mut self) {
         let Ok(pid) = libc::pid_t::try_from(self.child.id()) else { return };
         // SAFETY: the process is ours, and its id is not reused before it is waited for.
