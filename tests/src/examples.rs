@@ -45,6 +45,22 @@ pub fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
     serde_yaml_ng::from_value(yaml)
 }
 
+/// The files of `envoy/istio/` and of its folder `production/`, by their paths in it.
+///
+/// # Panics
+/// If a folder cannot be read.
+#[must_use]
+pub fn istio_files() -> Vec<String> {
+    let mut names = Vec::new();
+    for folder in ["", "production/"] {
+        let entries = fs::read_dir(paths::root().join("envoy/istio").join(folder)).expect("envoy/istio");
+        let files = entries.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+        names.extend(files.map(|entry| format!("{folder}{}", entry.file_name().to_string_lossy())));
+    }
+    names.sort();
+    names
+}
+
 /// The Kubernetes objects of a file of `envoy/istio/`.
 ///
 /// # Panics
