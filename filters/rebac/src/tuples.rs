@@ -85,6 +85,17 @@ impl<'a> Given<'a> {
         let (relation, subject) = rest.split_once('@').ok_or(FORM)?;
         Ok(Given { object, relation, subject, condition: None })
     }
+
+    /// Holds its parts to their grammar.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn is_tuple(&self) -> Result<(), &'static str> {
+        if !is_relation(self.relation) {
+            return Err("the relation is empty, or holds blanks or : # @");
+        }
+        Object::parse(self.object).and(Subject::parse(self.subject)).map(drop)
+    }
 }
 
 /// An object: `type:id`.

@@ -19,7 +19,7 @@ const MAX_CONDITIONS: usize = 25;
 const MAX_PARAMETERS: usize = 25;
 
 /// A model by numbers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Schema {
     types: BTreeMap<Box<str>, u16>,
     type_names: Vec<Rc<str>>,
@@ -326,6 +326,12 @@ impl Schema {
             "false" if is_truth => Json::Bool(false),
             _ => Json::String(text),
         }
+    }
+
+    /// Whether it has no types.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
     }
 
     /// How many types, relations and conditions there are.
