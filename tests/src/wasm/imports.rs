@@ -335,6 +335,9 @@ fn link_calls(linker: &mut Linker<HostState>) {
                                                timeout: u32,
                                                token: u32| {
         let (target, metadata, message) = (read(host, u, us), read(host, i, is), read(host, d, ds));
+        if host.data().unknown_clusters.contains(&target) {
+            return BAD_ARGUMENT;
+        }
         let mut headers = as_text(pairs(metadata));
         headers.insert(0, (":path".into(), format!("/{}/{}", text(host, s, ss), text(host, m, ms))));
         call(host, target, headers, message, timeout, token)
