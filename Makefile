@@ -26,6 +26,12 @@ stats: toolchain ## p50, p95, p99 and refusals by route of what was sent so far;
 build: toolchain ## dist/<filter>.wasm, each with its size and sha256
 	@filters/build
 
+oci: build ## dist/oci: each filter as an image that Istio and Envoy Gateway take, by digests that can be made again
+	@filters/oci
+
+dist: build ## dist/release: versioned modules, schemas, bills of materials, checksums
+	@filters/dist
+
 test: build test-modules ## unit, wasm and Envoy rings with our own fakes; at most ten minutes once compiled
 	@tests/tally $(CARGO) test --locked --workspace --no-fail-fast
 
@@ -88,4 +94,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token upstream stats build oci dist test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

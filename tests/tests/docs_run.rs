@@ -9,6 +9,7 @@
 //! | `yaml theirs=NAME` | a configuration of somebody else: `migrate.rs` |
 //! | `sh`, and `text` right behind it | commands, and what they print; `...` stands for any text, alone in its line for any lines |
 //! | `sh keycloak`, and `text` | the same, with a real Keycloak: `tests/tests/keycloak.rs` |
+//! | `sh openfga`, `sh spicedb`, and `text` | the same, with a real engine: `tests/tests/rebac_engines.rs` |
 //! | `sh` alone | verbs of the Makefile, which must be there |
 //!
 //! Commands of `README.md` are asked of `envoy/envoy.yaml`, those of a filter's README of that filter's example.
