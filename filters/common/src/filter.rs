@@ -142,6 +142,11 @@ pub trait Filter: Sized + 'static {
     fn keeps_watch(&self) -> bool {
         false
     }
+
+    /// Whether work lies there that is done in pieces: ticks then come every 50 ms.
+    fn hurries(&self) -> bool {
+        false
+    }
 }
 
 /// What the shell needs to know of a configured plugin.

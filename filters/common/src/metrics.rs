@@ -55,7 +55,7 @@ pub enum Label {
     Metric,
     /// The name of an issuer of tokens.
     Provider,
-    /// What is fetched: `keys`, `deny`.
+    /// What is fetched: `keys`, `deny`; what a model has: `types`, `relations`, `conditions`.
     Content,
 }
 

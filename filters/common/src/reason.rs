@@ -56,6 +56,12 @@ pub enum Reason {
     KeysUnavailable,
     /// The list of refused tokens could not be fetched.
     DenyListUnavailable,
+    /// The tuples could not be fetched.
+    TuplesUnavailable,
+    /// The token gives more tuples than one question may have.
+    TooManyTuples,
+    /// What the filter itself answers is asked for by another method.
+    MethodNotAllowed,
 }
 
 /// How a reason is put to a client.
@@ -73,7 +79,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 27] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -98,6 +104,9 @@ impl Reason {
         Reason::CheckTooLong,
         Reason::KeysUnavailable,
         Reason::DenyListUnavailable,
+        Reason::TuplesUnavailable,
+        Reason::TooManyTuples,
+        Reason::MethodNotAllowed,
     ];
 
     /// The word and what goes with it.
@@ -107,6 +116,7 @@ impl Reason {
         const NOT_FOUND: u8 = 5;
         const PERMISSION_DENIED: u8 = 7;
         const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNIMPLEMENTED: u8 = 12;
         const INTERNAL: u8 = 13;
         const UNAVAILABLE: u8 = 14;
         const UNAUTHENTICATED: u8 = 16;
@@ -187,8 +197,32 @@ impl Reason {
                 UNAVAILABLE,
                 "Whether the token was withdrawn cannot be checked just now.",
             ),
+            Reason::TuplesUnavailable => {
+                ("tuples_unavailable", 503, UNAVAILABLE, "Permissions cannot be checked just now.")
+            }
+            Reason::TooManyTuples => (
+                "too_many_tuples",
+                403,
+                PERMISSION_DENIED,
+                "The token gives more tuples than one question may have.",
+            ),
+            Reason::MethodNotAllowed => {
+                ("method_not_allowed", 405, UNIMPLEMENTED, "This is answered to GET and HEAD alone.")
+            }
         };
         Spec { word, status, grpc, detail }
+    }
+
+    /// Whether somebody who has to be asked could not be: what `on_error` decides about.
+    #[must_use]
+    pub const fn is_dependency(self) -> bool {
+        matches!(
+            self,
+            Reason::StoreUnavailable
+                | Reason::KeysUnavailable
+                | Reason::DenyListUnavailable
+                | Reason::TuplesUnavailable
+        )
     }
 
     /// The word.

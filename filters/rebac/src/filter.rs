@@ -1,86 +1,121 @@
 //! From request to step.
 
+mod waiting;
+
 use std::rc::Rc;
 
-use portcullis_common::answer::Refusal;
+use portcullis_common::answer::{Refusal, Reply};
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
-use portcullis_common::filter::{Filter, Plugin, Step};
+use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step};
 use portcullis_common::host::Host;
-use portcullis_common::matching::rules::{PathPart, Subject};
-use portcullis_common::matching::strict;
+use portcullis_common::matching::listed::Preflights;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
 
-use crate::ask::{self, Asked};
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::batch;
+use crate::combine::{Asked, Judgement};
+use crate::config::{OnError, RawConfig};
 use crate::counters::Counters;
-use crate::policy::{Checks, Policy};
+use crate::feed::Feed;
+use crate::judge::{self, Judged};
+use crate::policy::Policy;
+use crate::policy::fetched::MAX_SIZE;
+use crate::trace;
+
+use self::waiting::Patience;
+pub use self::waiting::{Stream, Waiting};
 
 /// The filter.
 #[derive(Debug)]
 pub struct Rebac {
     policy: Rc<Policy>,
+    /// Tuples that are fetched.
+    feed: Option<Feed>,
+    /// Held by every request that waits, so that they can be counted.
+    waiting: Rc<()>,
     counters: Counters,
-}
-
-/// A request may pass, and why.
-enum Pass {
-    /// Nothing was asked about it.
-    Unasked,
-    /// The answers grant it.
-    Granted(Asked),
-}
-
-/// A request may not pass.
-struct Rejection {
-    reason: Reason,
-    /// The question that decided.
-    asked: Option<Asked>,
-}
-
-impl From<Reason> for Rejection {
-    fn from(reason: Reason) -> Self {
-        Rejection { reason, asked: None }
-    }
 }
 
 impl Filter for Rebac {
     const NAME: &'static str = "rebac";
     const CLOCK: Clock = Clock::Wall;
-    const PAUSES: bool = false;
-    type Pending = ();
-    type Stream = ();
+    const PAUSES: bool = true;
+    const GRPC: bool = false;
+    const MAX_ANSWER: usize = MAX_SIZE;
+    type Pending = Waiting;
+    type Stream = Stream;
 
     fn configure(config: &[u8], host: &dyn Host) -> Result<Self, ConfigError> {
         let raw: RawConfig = config::parse(Self::NAME, config)?;
         let policy = Policy::new(raw)?;
         let mut counters = Counters::new(&policy.plugin.name);
-        let (tuples, bytes) = (policy.engine.tuples(), policy.engine.bytes());
-        log::info!("{}: {tuples} tuples, in {bytes} bytes", policy.plugin.name);
-        counters.tuples(host, tuples);
-        Ok(Rebac { policy: Rc::new(policy), counters })
+        counters.model(host, policy.engine.schema().counts());
+        if policy.fetched.is_none() {
+            let store = policy.engine.store();
+            let (tuples, bytes) = (store.len(), store.bytes());
+            log::info!("{}: {tuples} tuples, in {bytes} bytes", policy.plugin.name);
+            counters.tuples(host, tuples);
+        }
+        let policy = Rc::new(policy);
+        let feed = if policy.enabled { Feed::new(&policy, host) } else { None };
+        Ok(Rebac { policy, feed, waiting: Rc::new(()), counters })
     }
 
     fn plugin(&self) -> &Plugin {
         &self.policy.plugin
     }
 
-    fn on_request(&mut self, _: &mut (), request: &Request, now: &Now, host: &dyn Host) -> Step<()> {
+    fn on_request(
+        &mut self,
+        stream: &mut Stream,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Waiting> {
         if !self.policy.enabled {
             return Step::Allow(Edits::default());
         }
-        let policy = Rc::clone(&self.policy);
-        let (rule, judgement) = judge(&policy, request, now, host);
-        let scene = Scene { policy: &policy, rule, request, now, host };
-        match judgement {
-            Ok(pass) => Step::Allow(self.pass(scene, &pass)),
-            Err(rejection) => self.refuse(scene, &rejection),
-        }
+        self.decide(stream, request, now, host, Patience::Fresh)
+    }
+
+    fn on_answer(
+        &mut self,
+        stream: &mut Stream,
+        request: &Request,
+        pending: Waiting,
+        answers: Vec<Answer>,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Waiting> {
+        stream.waits = None;
+        let is_woken = matches!(answers.as_slice(), [Answer::Woken]);
+        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over };
+        self.decide(stream, request, now, host, patience)
+    }
+
+    fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        let feed = self.feed.as_mut();
+        feed.map(|feed| feed.tick(now.mono(), host, &mut self.counters)).unwrap_or_default()
+    }
+
+    fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        let (Event::Answered { tag, answer }, Some(feed)) = (event, &mut self.feed) else {
+            return Vec::new();
+        };
+        feed.answered(tag, answer, now.mono(), host, &mut self.counters).unwrap_or_default()
+    }
+
+    fn keeps_watch(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    fn hurries(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::is_making)
     }
 }
 
@@ -95,14 +130,134 @@ struct Scene<'a> {
 }
 
 impl Rebac {
-    fn pass(&mut self, scene: Scene<'_>, pass: &Pass) -> Edits {
+    fn decide(
+        &mut self,
+        stream: &mut Stream,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+        patience: Patience,
+    ) -> Step<Waiting> {
+        let policy = Rc::clone(&self.policy);
+        if let Some(batch) = policy.batch.as_ref().filter(|batch| batch::is_for(batch, request))
+            && !(policy.preflights == Preflights::Pass && request.is_preflight())
+        {
+            let answer = || batch::answer(&policy, batch, request, now, host);
+            let lacks =
+                |answer: &Result<_, (Reason, _)>| matches!(answer, Err((Reason::TuplesUnavailable, _)));
+            return match self.with_tuples(stream, now, host, patience, answer, lacks) {
+                Ok(answer) => self.batched(answer, request, now, host),
+                Err(wait) => wait,
+            };
+        }
+        let judge = || judge::judge(&policy, request, now, host);
+        let lacks =
+            |judged: &Judged| matches!(judged.judgement, Judgement::Refused(Reason::TuplesUnavailable, _));
+        let judged = match self.with_tuples(stream, now, host, patience, judge, lacks) {
+            Ok(judged) => judged,
+            Err(wait) => return wait,
+        };
+        let scene = Scene { policy: &policy, rule: judged.rule, request, now, host };
+        match judged.judgement {
+            Judgement::Unasked => Step::Allow(self.pass(scene, None)),
+            Judgement::Granted(asked) => Step::Allow(self.pass(scene, Some(&asked))),
+            Judgement::Refused(reason, asked) => self.refuse(scene, reason, asked.as_ref()),
+        }
+    }
+
+    /// What `ask` gives; if that `lacks` tuples, what it gives once another worker has some, or a wait for them.
+    fn with_tuples<T>(
+        &mut self,
+        stream: &mut Stream,
+        now: &Now,
+        host: &dyn Host,
+        patience: Patience,
+        ask: impl Fn() -> T,
+        lacks: impl Fn(&T) -> bool,
+    ) -> Result<T, Step<Waiting>> {
+        let mut answer = ask();
+        if lacks(&answer) {
+            if matches!(patience, Patience::Fresh) && self.look(now, host) {
+                answer = ask();
+            }
+            if lacks(&answer)
+                && let Some(wait) = self.wait(stream, now, host, patience)
+            {
+                return Err(wait);
+            }
+        }
+        self.waited(host, patience);
+        Ok(answer)
+    }
+
+    /// Many questions were answered, or refused. The endpoint is the filter's own: there is no upstream to let them pass to, in shadow
+    /// neither.
+    fn batched(
+        &mut self,
+        answer: Result<Reply, (Reason, Refusal)>,
+        request: &Request,
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Waiting> {
+        let (outcome, reason) = match &answer {
+            Ok(_) => (Outcome::Allow, None),
+            Err((reason, _)) => (Outcome::Deny, Some(*reason)),
+        };
+        // No rule has this number.
+        self.counters.decisions.count(host, Some(usize::MAX), batch::RULE, outcome, reason);
+        self.trace(&Verdict { outcome, reason, rule: batch::RULE.into() }, None);
+        Step::Reply(match answer {
+            Ok(reply) => reply,
+            Err((reason, refusal)) => {
+                self.error(host, reason);
+                self.helped(refusal, reason, now).reply(request.protocol(), Some(batch::RULE.into()))
+            }
+        })
+    }
+
+    /// A refusal, and what helps the client to do better.
+    fn helped(&self, refusal: Refusal, reason: Reason, now: &Now) -> Refusal {
+        match reason {
+            Reason::SubjectMissing => refusal.header("www-authenticate", "Bearer"),
+            Reason::TuplesUnavailable => {
+                let next = self.feed.as_ref().map(Feed::next_try).unwrap_or_default();
+                // A whole second at least, and no part of one less than it takes.
+                let seconds = next.since(now.mono()).as_secs().saturating_add(1);
+                refusal.header("retry-after", &seconds.to_string())
+            }
+            _ => refusal,
+        }
+    }
+
+    /// Counts a question that could not be asked, or has no answer.
+    fn error(&mut self, host: &dyn Host, reason: Reason) {
+        let cause = match reason {
+            Reason::ValueMissing | Reason::ValueInvalid => "value",
+            Reason::TooManyTuples => "tuples",
+            Reason::ConditionUnresolved => "condition",
+            Reason::CheckTooLong => "too_long",
+            Reason::TuplesUnavailable => "unavailable",
+            _ => return,
+        };
+        self.counters.error(host, cause);
+    }
+
+    /// The line in the log, if this decision has one.
+    fn trace(&self, verdict: &Verdict, asked: Option<&Asked>) {
+        let Some(log) = self.policy.decision_log.filter(|log| log::log_enabled!(log.level)) else { return };
+        let name = &self.policy.plugin.name;
+        if let Some(line) = trace::line(log, name, verdict, asked.map(|asked| &asked.question)) {
+            log::log!(log.level, "{line}");
+        }
+    }
+
+    /// A request passes: nothing was asked about it, or this grants it.
+    fn pass(&mut self, scene: Scene<'_>, asked: Option<&Asked>) -> Edits {
         let Scene { policy, rule, host, .. } = scene;
         let name = policy.rule_name(rule);
-        let (verdict, asked) = match pass {
-            Pass::Unasked => (Verdict::skip(name), None),
-            Pass::Granted(asked) => (Verdict::allow(name), Some(asked)),
-        };
+        let verdict = if asked.is_some() { Verdict::allow(name) } else { Verdict::skip(name) };
         self.counters.decisions.count(host, rule, &verdict.rule, verdict.outcome, None);
+        self.trace(&verdict, asked);
         let mut edits = Edits::default();
         if let Some(text) = explained(scene, &verdict, asked) {
             edits.facts.push((PropertyKey::clone(&policy.explain_key), text.into_bytes().into()));
@@ -111,104 +266,36 @@ impl Rebac {
         edits
     }
 
-    fn refuse(&mut self, scene: Scene<'_>, rejection: &Rejection) -> Step<()> {
-        let Scene { policy, rule, request, host, .. } = scene;
-        let Rejection { reason, asked } = rejection;
+    /// A request does not pass: why, and the question that decided.
+    fn refuse(&mut self, scene: Scene<'_>, reason: Reason, asked: Option<&Asked>) -> Step<Waiting> {
+        let Scene { policy, rule, request, now, host } = scene;
         let name = policy.rule_name(rule);
         let of_rule = rule.and_then(|n| policy.rules.get(n));
-        let enforced = of_rule.map_or(policy.enforcement, |r| r.enforcement).applies(host);
-        let outcome = if enforced { Outcome::Deny } else { Outcome::ShadowDeny };
-        self.counters.decisions.count(host, rule, &name, outcome, Some(*reason));
+        let passes = reason.is_dependency() && of_rule.is_some_and(|r| r.on_error == OnError::Allow);
+        let outcome = if passes {
+            Outcome::Error
+        } else if of_rule.map_or(policy.enforcement, |r| r.enforcement).applies(host) {
+            Outcome::Deny
+        } else {
+            Outcome::ShadowDeny
+        };
+        self.counters.decisions.count(host, rule, &name, outcome, Some(reason));
+        self.error(host, reason);
         log::debug!("{}: {name}: {} {}", policy.plugin.name, outcome.word(), reason.word());
-        let verdict = Verdict { outcome, reason: Some(*reason), rule: Rc::clone(&name) };
-        if !enforced {
+        let verdict = Verdict { outcome, reason: Some(reason), rule: Rc::clone(&name) };
+        self.trace(&verdict, asked);
+        if outcome != Outcome::Deny {
             return Step::Allow(Edits::verdict(verdict));
         }
         // Both say something about the object: that it is there, or that there are tuples of it.
         let tells = matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved);
         let hidden = tells && of_rule.is_some_and(|r| r.hide);
-        let mut refusal = Refusal::new(if hidden { Reason::NotFound } else { *reason });
-        if *reason == Reason::SubjectMissing {
-            refusal = refusal.header("www-authenticate", "Bearer");
-        }
-        if let Some(text) = explained(scene, &verdict, asked.as_ref()) {
+        let refusal = Refusal::new(if hidden { Reason::NotFound } else { reason });
+        let mut refusal = self.helped(refusal, reason, now);
+        if let Some(text) = explained(scene, &verdict, asked) {
             refusal = refusal.header(explain::HEADER, &text);
         }
         Step::Reply(refusal.reply(request.protocol(), Some(name)))
-    }
-}
-
-/// The rule that decides, and what it decides.
-fn judge(
-    policy: &Policy,
-    request: &Request,
-    now: &Now,
-    host: &dyn Host,
-) -> (Option<usize>, Result<Pass, Rejection>) {
-    let matches = &policy.matches;
-    let path = match strict::path(matches, request, policy.encoded_slash) {
-        Ok(path) => path,
-        Err(reason) => return (None, Err(reason.into())),
-    };
-    let part = path.as_ref().map_or(PathPart::Absent, PathPart::Known);
-    let rule = matches.first(Subject::of(request, part));
-    if policy.preflights == Preflights::Pass && request.is_preflight() {
-        return (rule, Ok(Pass::Unasked));
-    }
-    let Some((at, found)) = rule.and_then(|n| Some((n, policy.rules.get(n)?))) else {
-        return match policy.unmatched {
-            Unmatched::Allow => (None, Ok(Pass::Unasked)),
-            Unmatched::Deny => (None, Err(Reason::Unmatched.into())),
-        };
-    };
-    let context = Context { request, path: path.as_ref(), pattern: matches.pattern(at), host };
-    let asker = ask::Asker { policy, context, now };
-    let judgement = match &found.checks {
-        Checks::Nothing => Ok(Pass::Unasked),
-        Checks::Any(checks) => any(asker, checks),
-        Checks::All(checks) => all(asker, checks),
-    };
-    (rule, judgement)
-}
-
-/// One question has to hold. If none does, what could not be asked or answered is the reason.
-fn any(asker: ask::Asker<'_>, checks: &[crate::policy::Check]) -> Result<Pass, Rejection> {
-    let mut rejection = None;
-    for check in checks {
-        match asker.ask(check) {
-            (Some(asked), Ok(())) => return Ok(Pass::Granted(asked)),
-            (asked, Err(reason)) => {
-                let worse = |r: &Rejection| r.reason == Reason::RelationDenied;
-                if rejection.as_ref().is_none_or(worse) {
-                    rejection = Some(Rejection { reason, asked });
-                }
-            }
-            (None, Ok(())) => {}
-        }
-    }
-    Err(rejection.unwrap_or_else(|| Reason::RelationDenied.into()))
-}
-
-/// All questions have to hold. A plain no is the reason before what could not be answered.
-fn all(asker: ask::Asker<'_>, checks: &[crate::policy::Check]) -> Result<Pass, Rejection> {
-    let (mut last, mut rejection) = (None, None);
-    for check in checks {
-        match asker.ask(check) {
-            (asked, Ok(())) => last = asked,
-            (asked, Err(reason)) => {
-                let plain = reason == Reason::RelationDenied;
-                if plain || rejection.is_none() {
-                    rejection = Some(Rejection { reason, asked });
-                }
-                if plain {
-                    break;
-                }
-            }
-        }
-    }
-    match (rejection, last) {
-        (None, Some(asked)) => Ok(Pass::Granted(asked)),
-        (rejection, _) => Err(rejection.unwrap_or_else(|| Reason::RelationDenied.into())),
     }
 }
 
@@ -225,13 +312,9 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
     let mut text = explain::text(&policy.plugin.name, verdict, "embedded", now.elapsed_micros(Rebac::CLOCK));
     if let Some(asked) = asked {
         // A Structured Field string takes visible ASCII without quotes and backslashes as it stands.
-        let plain = |text: &str| -> String {
-            text.chars()
-                .map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '?' })
-                .collect()
-        };
+        let plain = |text: &str| -> String { text.chars().map(trace::plain).collect() };
         text.push_str(";asked=\"");
-        text.push_str(&plain(&asked.question));
+        text.push_str(&plain(&asked.question.to_string()));
         text.push('"');
         if !asked.path.is_empty() {
             text.push_str(";by=\"");
@@ -244,3 +327,7 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fetched;
+#[cfg(test)]
+mod tests_own;

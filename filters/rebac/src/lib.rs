@@ -1,28 +1,45 @@
 //! rebac: may this subject do this to this object?
 //!
-//! A request's way: [`filter`] finds the rule that matches, [`ask`] fills in its questions, [`engine`] answers them.
+//! A request's way: [`judge`] finds the rule that matches, [`question`] fills in its questions, [`ask`] has them answered by
+//! [`engine`], [`combine`] makes one judgement of the answers, and [`filter`] a step of the judgement.
 //!
 //! | module | one idea |
 //! |---|---|
 //! | [`config`], [`policy`] | the configuration as written, and as meant |
 //! | [`filter`] | from request to step |
-//! | [`ask`] | from a rule's question to the engine's |
+//! | [`judge`] | from request to judgement |
+//! | [`question`] | questions, filled in from a request |
+//! | [`own`] | a question's own tuples and values |
+//! | [`ask`] | from a question to the engine inside the filter |
+//! | [`combine`] | from answers to one judgement |
+//! | [`batch`] | many questions at once, for whoever shows buttons |
+//! | [`trace`] | a line in the log for a decision |
 //! | [`engine`] | a model with its tuples, and the answers to questions |
 //! | [`model`] | what types, relations and conditions there are |
 //! | [`tuples`] | who has which relation to what |
+//! | [`document`] | many of them as one text, read in pieces |
+//! | [`feed`] | tuples that are fetched |
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`counters`] | metrics |
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
 pub mod ask;
+pub mod batch;
+pub mod combine;
 pub mod condition;
 pub mod config;
 pub mod counters;
+pub mod document;
 pub mod engine;
+pub mod feed;
 pub mod filter;
+pub mod judge;
 pub mod model;
+pub mod own;
 pub mod policy;
+pub mod question;
+pub mod trace;
 pub mod tuples;
 
 /// The module's entry point.

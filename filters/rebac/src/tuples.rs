@@ -29,26 +29,61 @@ pub struct Conditioned {
     pub context: Map<String, Json>,
 }
 
+/// A tuple that lies somewhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// `document:1`
+    pub object: &'a str,
+    /// `viewer`
+    pub relation: &'a str,
+    /// `user:ann`, `user:*` or `group:1#member`
+    pub subject: &'a str,
+    /// The name of the condition under which it holds, and values for its parameters.
+    pub condition: Option<(&'a str, &'a Map<String, Json>)>,
+}
+
 impl Tuple {
     /// Reads `document:1#viewer@user:ann`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Tuple, &'static str> {
+        let given = Given::parse(text)?;
+        Object::parse(given.object)?;
+        if !is_relation(given.relation) {
+            return Err("the relation is empty, or holds blanks or : # @");
+        }
+        Subject::parse(given.subject)?;
+        Ok(Tuple {
+            object: given.object.into(),
+            relation: given.relation.into(),
+            subject: given.subject.into(),
+            condition: None,
+        })
+    }
+
+    /// As one that lies here.
+    #[must_use]
+    pub fn given(&self) -> Given<'_> {
+        Given {
+            object: &self.object,
+            relation: &self.relation,
+            subject: &self.subject,
+            condition: self.condition.as_ref().map(|c| (&*c.name, &c.context)),
+        }
+    }
+}
+
+impl<'a> Given<'a> {
+    /// Takes `document:1#viewer@user:ann` apart. Its parts are not looked at.
+    ///
+    /// # Errors
+    /// If it has not three.
+    pub fn parse(text: &'a str) -> Result<Given<'a>, &'static str> {
         const FORM: &str = "not a tuple; write it as document:1#viewer@user:ann";
         let (object, rest) = text.split_once('#').ok_or(FORM)?;
         let (relation, subject) = rest.split_once('@').ok_or(FORM)?;
-        Object::parse(object)?;
-        if !is_relation(relation) {
-            return Err("the relation is empty, or holds blanks or : # @");
-        }
-        Subject::parse(subject)?;
-        Ok(Tuple {
-            object: object.into(),
-            relation: relation.into(),
-            subject: subject.into(),
-            condition: None,
-        })
+        Ok(Given { object, relation, subject, condition: None })
     }
 }
 

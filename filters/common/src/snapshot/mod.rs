@@ -36,6 +36,8 @@ const SLACK: Duration = Duration::from_secs(1);
 const MAX_HOPS: u8 = 2;
 /// How often content is read that does not fit its state before it counts as lost. A writer is done within microseconds.
 const MAX_TORN: u8 = 3;
+/// The longest name of content that is remembered, in bytes.
+const MAX_TAG: usize = 128;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug)]
@@ -55,6 +57,15 @@ pub trait Reader {
     /// # Errors
     /// If it is not what it should be; then nothing changes.
     fn accept(&mut self, content: &[u8]) -> Result<(), Unfit>;
+
+    /// Takes content over piece by piece, where all of it is too much for one callback: called with the same content in tick after
+    /// tick until it gives `true`. `first` says that it begins anew, also where other content was not finished.
+    ///
+    /// # Errors
+    /// As [`Reader::accept`].
+    fn take(&mut self, content: &[u8], _first: bool) -> Result<bool, Unfit> {
+        self.accept(content).map(|()| true)
+    }
 
     /// Looks at the answer number `hop` of a fetch, from 0: if it is not the content yet, where the next one is.
     ///
@@ -124,6 +135,8 @@ pub struct Progress {
     pub adopted: bool,
     /// A fetch of this VM ended.
     pub fetched: Option<Fetched>,
+    /// The call is made out of turn, because something is missing.
+    pub out_of_turn: bool,
 }
 
 /// One VM's view of a source.
@@ -143,8 +156,34 @@ pub struct Snapshot {
     wanted: Option<Mono>,
     flight: Option<Flight>,
     flights: u32,
+    making: Option<Making>,
     /// Where in the time before the end of freshness this VM refreshes, and how far it spaces failures.
     jitter: u8,
+}
+
+/// Content that the reader takes piece by piece.
+#[derive(Debug)]
+struct Making {
+    content: Vec<u8>,
+    of: Of,
+}
+
+/// Where content came from.
+#[derive(Debug)]
+enum Of {
+    /// Another VM fetched it.
+    Shared { version: u64 },
+    /// This one did, and tells the others once its reader took it.
+    Fetched { flight: Flight, terms: Terms, hash: [u64; 2] },
+}
+
+/// What a server says about its content.
+#[derive(Debug)]
+struct Terms {
+    /// How long it is fresh.
+    fresh: Duration,
+    /// Its name for it; `None` if it said that it is the one that was named.
+    tag: Option<String>,
 }
 
 /// A fetch that this VM makes.
@@ -156,6 +195,10 @@ struct Flight {
     ends: Mono,
     /// The version of the state as this VM left it: another one means that somebody else took over.
     cas: Cas,
+    /// The hash of the URL that is asked now.
+    asked: u64,
+    /// Whether the server was told what is known.
+    tagged: bool,
 }
 
 impl Snapshot {
@@ -177,6 +220,7 @@ impl Snapshot {
             wanted: None,
             flight: None,
             flights: 0,
+            making: None,
             jitter,
         }
     }
@@ -191,6 +235,12 @@ impl Snapshot {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.held
+    }
+
+    /// Whether the reader is taking content over, and wants more ticks for it.
+    #[must_use]
+    pub fn is_making(&self) -> bool {
+        self.making.is_some()
     }
 
     /// Whether the last fetch failed, in whichever VM.
@@ -248,17 +298,19 @@ impl Snapshot {
         if self.wanted.is_some_and(|since| self.state.looked >= since) {
             self.wanted = None;
         }
-        if self.state.version != self.held && self.state.version != self.refused {
+        let version = self.state.version;
+        let begun = match &self.making {
+            Some(Making { of: Of::Shared { version: v }, .. }) => *v == version,
+            // What this VM fetched comes after whatever there is.
+            Some(Making { of: Of::Fetched { .. }, .. }) => true,
+            None => false,
+        };
+        if version != self.held && version != self.refused && !begun {
             match self.store.content(host, &self.state, self.spec.max_bytes) {
                 Some(content) => {
                     self.torn = 0;
-                    if reader.accept(&content).is_ok() {
-                        self.held = self.state.version;
-                        progress.adopted = true;
-                        progress.moved = true;
-                    } else {
-                        self.refused = self.state.version;
-                    }
+                    self.making = Some(Making { content, of: Of::Shared { version } });
+                    self.make(true, now, host, reader, &mut progress);
                 }
                 None => self.torn = self.torn.saturating_add(1),
             }
@@ -269,11 +321,17 @@ impl Snapshot {
 
     /// Looks, and says which call is due.
     pub fn tick(&mut self, now: Mono, host: &dyn Host, reader: &mut dyn Reader) -> Progress {
+        let making = self.making.is_some();
         let (_, mut progress) = self.read(now, host, reader);
+        if making && !progress.adopted {
+            self.make(false, now, host, reader, &mut progress);
+            self.usable = self.held != 0 && now < self.stale_until();
+        }
         if self.flight.as_ref().is_some_and(|flight| flight.ends <= now) {
             self.fail(now, host, Fetched::Timeout, &mut progress);
         }
-        if self.flight.is_none() && self.due(now).is_some() {
+        let fetched = matches!(&self.making, Some(Making { of: Of::Fetched { .. }, .. }));
+        if self.flight.is_none() && !fetched && self.due(now).is_some() {
             self.begin(now, host, reader, &mut progress);
         }
         progress
@@ -319,7 +377,8 @@ impl Snapshot {
         progress.adopted |= again.adopted;
         let due = if self.state.attempts == attempts { self.due(now) } else { None };
         let Some(due) = due else { return self.store.release(host) };
-        if due == Due::Wanted {
+        progress.out_of_turn = due == Due::Wanted;
+        if progress.out_of_turn {
             self.state.out_of_turn = now;
         }
         // Written even where nothing changed: who held the lease before and comes back late finds another version.
@@ -328,8 +387,19 @@ impl Snapshot {
         };
         let number = self.flights.wrapping_add(1);
         self.flights = number;
-        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas });
-        progress.call = Some((number, self.spec.target.callout(self.spec.times.timeout)));
+        let (callout, asked, tagged) = self.callout(&self.spec.target);
+        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas, asked, tagged });
+        progress.call = Some((number, callout));
+    }
+
+    /// A call to `target`, the hash of its URL, and whether it says what is known: that has to be from there.
+    fn callout(&self, target: &Target) -> (Callout, u64, bool) {
+        let url = &target.url;
+        let scheme = if url.secure { "https:" } else { "http:" };
+        let [asked, _] = store::hash([scheme, &*url.authority, &*url.path].concat().as_bytes());
+        let known = self.held != 0 && self.held == self.state.version && self.state.tagged == asked;
+        let tag = Some(&*self.state.tag).filter(|tag| known && !tag.is_empty());
+        (target.callout(self.spec.times.timeout, tag), asked, tag.is_some())
     }
 
     /// The answer to call `number` came.
@@ -342,8 +412,8 @@ impl Snapshot {
         reader: &mut dyn Reader,
     ) -> Progress {
         let mut progress = Progress::default();
-        let hop = match &self.flight {
-            Some(flight) if flight.number == number => flight.hop,
+        let (hop, tagged) = match &self.flight {
+            Some(flight) if flight.number == number => (flight.hop, flight.tagged),
             // Its time was over, and it was counted then.
             _ => return progress,
         };
@@ -351,13 +421,18 @@ impl Snapshot {
             Answer::Http { status: 200, body, response } if body.len() <= self.spec.max_bytes => {
                 (response, body)
             }
+            // An answer to a question that was not asked says nothing.
+            Answer::Http { status: 304, response, .. } if tagged => {
+                self.not_modified(&response, now, host, &mut progress);
+                return progress;
+            }
             other => {
                 self.fail(now, host, failure(&other), &mut progress);
                 return progress;
             }
         };
         match reader.follow(hop, &body) {
-            Ok(None) => self.publish(&response, &body, now, host, reader, &mut progress),
+            Ok(None) => self.got(&response, body, now, host, reader, &mut progress),
             Ok(Some(next)) if hop < MAX_HOPS => self.hop(&next, now, host, &mut progress),
             Ok(Some(_)) => {
                 let endless = Fetched::Unfit(Unfit("one document names another without end"));
@@ -375,37 +450,119 @@ impl Snapshot {
             self.flight = None;
             return;
         }
+        let (callout, asked, tagged) = self.callout(next);
         let Some(flight) = &mut self.flight else { return };
         self.flights = self.flights.wrapping_add(1);
-        flight.number = self.flights;
-        flight.hop = flight.hop.saturating_add(1);
-        flight.ends = ends;
-        progress.call = Some((flight.number, next.callout(self.spec.times.timeout)));
+        let (number, hop) = (self.flights, flight.hop.saturating_add(1));
+        *flight = Flight { number, hop, ends, asked, tagged, ..*flight };
+        progress.call = Some((number, callout));
     }
 
-    fn publish(
+    /// The server has no other content than what is known.
+    fn not_modified(
         &mut self,
         response: &[(Vec<u8>, Vec<u8>)],
-        content: &[u8],
+        now: Mono,
+        host: &dyn Host,
+        progress: &mut Progress,
+    ) {
+        let Some(flight) = self.flight.take() else { return };
+        if self.is_overtaken(&flight, host, progress) {
+            return;
+        }
+        // What it does not say again is as before (RFC 9111, section 4.3.4).
+        let fresh = match header(response, "cache-control") {
+            None => self.state.fresh_until.since(self.state.fetched),
+            Some(_) => self.spec.times.fresh(response),
+        };
+        self.publish(None, flight, Terms { fresh, tag: None }, now, host, progress);
+    }
+
+    /// The answer is content.
+    fn got(
+        &mut self,
+        response: &[(Vec<u8>, Vec<u8>)],
+        content: Vec<u8>,
         now: Mono,
         host: &dyn Host,
         reader: &mut dyn Reader,
         progress: &mut Progress,
     ) {
         let Some(flight) = self.flight.take() else { return };
-        if !self.store.is_at(host, flight.cas) {
-            // Somebody else took over in the meantime; the next tick reads what came of that.
-            progress.fetched = Some(Fetched::Timeout);
+        let hash = store::hash(&content);
+        let terms = Terms { fresh: self.spec.times.fresh(response), tag: Some(tag(response)) };
+        if self.state.version != 0 && self.state.hash == hash && self.held == self.state.version {
+            if !self.is_overtaken(&flight, host, progress) {
+                self.publish(None, flight, terms, now, host, progress);
+            }
             return;
         }
-        let mut state = self.state.clone();
-        let hash = store::hash(content);
-        let same = state.version != 0 && state.hash == hash && self.held == state.version;
-        if !same {
-            if let Err(unfit) = reader.accept(content) {
-                self.flight = Some(flight);
-                return self.fail(now, host, Fetched::Unfit(unfit), progress);
+        self.making = Some(Making { content, of: Of::Fetched { flight, terms, hash } });
+        self.make(true, now, host, reader, progress);
+    }
+
+    /// Has the reader take one more piece.
+    fn make(
+        &mut self,
+        first: bool,
+        now: Mono,
+        host: &dyn Host,
+        reader: &mut dyn Reader,
+        progress: &mut Progress,
+    ) {
+        let Some(mut making) = self.making.take() else { return };
+        if let Of::Fetched { flight, .. } = &making.of
+            && self.is_overtaken(flight, host, progress)
+        {
+            return;
+        }
+        let taken = reader.take(&making.content, first);
+        if let (Ok(false), Of::Fetched { flight, .. }) = (taken, &mut making.of) {
+            flight.ends = now.after(self.spec.times.timeout).after(SLACK);
+            if self.store.take_lease(host, now, flight.ends) == Lease::Taken {
+                progress.fetched = Some(Fetched::Timeout);
+                return;
             }
+        }
+        match (taken, making.of) {
+            (Ok(false), of) => self.making = Some(Making { of, ..making }),
+            (Ok(true), Of::Shared { version }) => {
+                self.held = version;
+                progress.adopted = true;
+                progress.moved = true;
+            }
+            (Err(_), Of::Shared { version }) => self.refused = version,
+            (Ok(true), Of::Fetched { flight, terms, hash }) => {
+                self.publish(Some((&making.content, hash)), flight, terms, now, host, progress);
+            }
+            (Err(unfit), Of::Fetched { flight, .. }) => {
+                self.flight = Some(flight);
+                self.fail(now, host, Fetched::Unfit(unfit), progress);
+            }
+        }
+    }
+
+    /// Whether somebody else took over in the meantime; the next tick reads what came of that.
+    fn is_overtaken(&self, flight: &Flight, host: &dyn Host, progress: &mut Progress) -> bool {
+        let overtaken = !self.store.is_at(host, flight.cas);
+        if overtaken {
+            progress.fetched = Some(Fetched::Timeout);
+        }
+        overtaken
+    }
+
+    /// Tells the others what was fetched: new content that the reader took, or that it is what it was.
+    fn publish(
+        &mut self,
+        new: Option<(&[u8], [u64; 2])>,
+        flight: Flight,
+        terms: Terms,
+        now: Mono,
+        host: &dyn Host,
+        progress: &mut Progress,
+    ) {
+        let mut state = self.state.clone();
+        if let Some((content, hash)) = new {
             progress.adopted = true;
             state.version = state.version.wrapping_add(1).max(1);
             state.set ^= 1;
@@ -413,9 +570,12 @@ impl Snapshot {
             state.length = u64::try_from(content.len()).unwrap_or(u64::MAX);
             self.store.set_content(host, &state, content);
         }
-        let fresh = self.spec.times.fresh(response);
+        if let Some(tag) = terms.tag {
+            state.tagged = flight.asked;
+            state.tag = tag;
+        }
         state.fetched = now;
-        state.fresh_until = now.after(fresh);
+        state.fresh_until = now.after(terms.fresh);
         state.stale_until = state.fresh_until.after(self.spec.times.stale);
         state.failures = 0;
         state.next_try = Mono(0);
@@ -424,7 +584,7 @@ impl Snapshot {
         self.torn = 0;
         self.usable = true;
         progress.moved = true;
-        progress.fetched = Some(if same { Fetched::Same } else { Fetched::New });
+        progress.fetched = Some(if new.is_some() { Fetched::New } else { Fetched::Same });
     }
 
     fn fail(&mut self, now: Mono, host: &dyn Host, how: Fetched, progress: &mut Progress) {
@@ -454,6 +614,18 @@ impl Snapshot {
 enum Due {
     Refresh,
     Wanted,
+}
+
+fn header<'a>(response: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    let named = |(n, _): &&(Vec<u8>, Vec<u8>)| n.eq_ignore_ascii_case(name.as_bytes());
+    response.iter().find(named).map(|(_, value)| &**value)
+}
+
+/// The server's name for what it sent, if it can be sent back as it is.
+fn tag(response: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let tag =
+        header(response, "etag").filter(|tag| tag.len() <= MAX_TAG && tag.iter().all(u8::is_ascii_graphic));
+    tag.and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default().to_owned()
 }
 
 fn failure(answer: &Answer) -> Fetched {

@@ -51,6 +51,8 @@ struct Vm {
     snapshot: Snapshot,
     lines: Lines,
     call: Option<u32>,
+    /// What the server was last told of what is known.
+    told: Option<String>,
 }
 
 impl Vm {
@@ -62,13 +64,14 @@ impl Vm {
         let host = MemoryHost::sharing(shared);
         host.roll(dice);
         let snapshot = Snapshot::new(&host, name, spec());
-        Vm { host, snapshot, lines: Lines::default(), call: None }
+        Vm { host, snapshot, lines: Lines::default(), call: None, told: None }
     }
 
     fn tick(&mut self, seconds: u64) -> Progress {
         let mut progress = self.snapshot.tick(Mono(seconds * SECOND), &self.host, &mut self.lines);
-        if let Some((number, _)) = progress.call.take() {
+        if let Some((number, callout)) = progress.call.take() {
             self.call = Some(number);
+            self.told = told(&callout);
         }
         progress
     }
@@ -90,6 +93,16 @@ impl Vm {
     fn text(&self) -> &str {
         self.lines.0.first().map_or("", String::as_str)
     }
+}
+
+fn told(callout: &Callout) -> Option<String> {
+    let Callout::Http { headers, .. } = callout else { panic!("HTTP") };
+    headers.iter().find(|(name, _)| name == "if-none-match").map(|(_, value)| value.clone())
+}
+
+fn with(status: u16, headers: &[(&str, &str)], text: &str) -> Answer {
+    let response = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+    Answer::Http { status, response, body: text.into() }
 }
 
 fn ok(text: &str) -> Answer {
@@ -195,6 +208,66 @@ fn the_same_content_keeps_its_version() {
     assert!(!progress.adopted && progress.moved);
     assert_eq!((a.snapshot.version(), b.snapshot.version()), (version, version));
     assert!(b.call.is_none() && b.snapshot.is_usable());
+}
+
+#[test]
+fn what_has_not_changed_need_not_be_sent_again() {
+    let (_, mut a, mut b) = two();
+    assert!(a.calls(0) && a.told.is_none());
+    a.answered(0, with(200, &[("ETag", "\"v1\""), ("cache-control", "max-age=50")], "one"));
+    // Another VM, which only read it, says so too.
+    b.tick(0);
+    let version = b.snapshot.version();
+    assert!(b.calls(50) && b.told.as_deref() == Some("\"v1\""));
+    let progress = b.answered(50, with(304, &[("etag", "\"v1\"")], ""));
+    assert_eq!((progress.fetched, progress.adopted, progress.moved), (Some(Fetched::Same), false, true));
+    assert_eq!((b.text(), b.snapshot.version()), ("one", version));
+    // Fresh for another 50 s, as the server did not say otherwise; then it does.
+    assert!(!a.calls(89) && a.snapshot.is_usable() && a.calls(100) && a.told.is_some());
+    a.answered(100, with(304, &[("cache-control", "max-age=20")], ""));
+    assert!(!b.calls(115) && b.calls(120));
+    assert_eq!(b.answered(120, with(200, &[("etag", "\"v2\"")], "two")).fetched, Some(Fetched::New));
+    a.tick(120);
+    assert_eq!((a.text(), b.text()), ("two", "two"));
+    assert!(a.calls(220) && a.told.as_deref() == Some("\"v2\""));
+}
+
+#[test]
+fn nothing_changed_is_no_answer_to_who_did_not_say_what_is_known() {
+    let (_, mut a, _) = two();
+    a.tick(0);
+    assert_eq!(a.answered(0, with(304, &[("etag", "\"v1\"")], "")).fetched, Some(Fetched::Status(304)));
+    assert!(!a.snapshot.is_usable());
+    // A name that could not be sent back as it is, is no name; nor is none.
+    let long = "x".repeat(129);
+    for (n, tag) in ["\"a b\"", "\"\u{e9}\"", &long, ""].into_iter().enumerate() {
+        let at = 100 * (u64::try_from(n).unwrap() + 1);
+        assert!(a.calls(at) && a.told.is_none(), "{tag}");
+        a.answered(at, with(200, &[("etag", tag)], "one"));
+    }
+    assert!(a.calls(500) && a.told.is_none());
+}
+
+#[test]
+fn a_name_is_good_only_where_it_was_given() {
+    let (_, mut a, _) = two();
+    let tagged = |text: &str| with(200, &[("etag", "\"v1\"")], text);
+    let follow = |a: &mut Vm, at: u64, text: &str| {
+        let (number, callout) = a.answered(at, tagged(text)).call.expect("a second call");
+        a.call = Some(number);
+        told(&callout)
+    };
+    a.tick(0);
+    // The first document is asked for whole: it says where the content is.
+    assert_eq!(follow(&mut a, 0, "see http://b/y"), None);
+    a.answered(0, tagged("one"));
+    assert!(a.calls(100) && a.told.is_none());
+    assert_eq!(follow(&mut a, 100, "see http://b/y").as_deref(), Some("\"v1\""));
+    assert_eq!(a.answered(100, with(304, &[], "")).fetched, Some(Fetched::Same));
+    assert!(a.calls(200));
+    assert_eq!(follow(&mut a, 200, "see http://b/z"), None, "elsewhere it may be the name of something else");
+    assert_eq!(a.answered(200, with(304, &[], "")).fetched, Some(Fetched::Status(304)));
+    assert_eq!(a.text(), "one");
 }
 
 #[test]
@@ -309,7 +382,7 @@ fn a_fetch_that_began_before_the_question_does_not_answer_it() {
     a.snapshot.want(Mono(SECOND));
     a.gets(2, "one");
     assert!(!a.snapshot.looked_since(Mono(SECOND)));
-    assert!(a.calls(2));
+    assert!(a.tick(2).out_of_turn && a.call.is_some());
 }
 
 #[test]
@@ -441,5 +514,86 @@ proptest::proptest! {
             }
         }
         proptest::prop_assert!(vms.iter().all(|vm| vm.text() == "last" && vm.snapshot.is_usable()));
+    }
+}
+
+/// Takes one line of a document at a time, and has a line only once it has all.
+#[derive(Debug, Default)]
+struct Slowly {
+    part: Vec<String>,
+    whole: Vec<String>,
+}
+
+impl Reader for Slowly {
+    fn accept(&mut self, _: &[u8]) -> Result<(), Unfit> {
+        Err(Unfit("it takes pieces"))
+    }
+
+    fn take(&mut self, content: &[u8], first: bool) -> Result<bool, Unfit> {
+        if first {
+            self.part.clear();
+        }
+        let lines: Vec<&str> = std::str::from_utf8(content).map_err(|_| Unfit("no text"))?.lines().collect();
+        match lines.get(self.part.len()) {
+            Some(&"bad") => return Err(Unfit("bad")),
+            Some(line) => self.part.push((*line).to_owned()),
+            None => self.whole.clone_from(&self.part),
+        }
+        Ok(self.whole.len() == lines.len() && self.whole == self.part)
+    }
+}
+
+#[test]
+fn what_takes_long_is_taken_in_pieces_and_the_last_good_one_serves_until_then() {
+    let shared = SharedData::default();
+    let host = MemoryHost::sharing(&shared);
+    let other_host = MemoryHost::sharing(&shared);
+    host.roll(1);
+    other_host.roll(2);
+    let (mut a, mut b) = (Slowly::default(), Slowly::default());
+    let mut first = Snapshot::new(&host, &["slow"], spec());
+    let mut second = Snapshot::new(&other_host, &["slow"], spec());
+    let at = |ms: u64| Mono(ms * 1_000_000);
+    let fetch = |snapshot: &mut Snapshot, reader: &mut Slowly, ms: u64, text: &str| {
+        let (number, _) = snapshot.tick(at(ms), &host, reader).call.expect("a call");
+        snapshot.answered(number, ok(text), at(ms), &host, reader)
+    };
+    let progress = fetch(&mut first, &mut a, 0, "1\n2\n3");
+    assert!(progress.fetched.is_none() && !progress.adopted && first.is_making() && !first.is_usable());
+    // While one makes, nobody else fetches, nor has anything: however long it takes, for the lease goes on.
+    for ms in [5_000, 10_000] {
+        assert!(first.tick(at(ms), &host, &mut a).fetched.is_none());
+        assert_eq!(second.tick(at(ms), &other_host, &mut b), Progress::default());
+    }
+    let progress = first.tick(at(15_000), &host, &mut a);
+    assert!(progress.adopted && progress.fetched == Some(Fetched::New), "{progress:?}");
+    assert!(first.is_usable() && !first.is_making() && a.whole == ["1", "2", "3"]);
+    // The other one takes it in pieces too, and calls nobody for it.
+    let mut ms = 15_000;
+    while !second.is_usable() {
+        ms += 50;
+        assert!(second.tick(at(ms), &other_host, &mut b).call.is_none());
+        assert_eq!(second.is_making(), !second.is_usable());
+    }
+    assert!(ms == 15_200 && b.whole == a.whole, "{ms}");
+    // What turns out bad at its end replaces nothing, here or there.
+    assert!(fetch(&mut first, &mut a, 120_000, "4\nbad").fetched.is_none());
+    let progress = first.tick(at(120_050), &host, &mut a);
+    assert_eq!(progress.fetched.map(Fetched::word), Some("invalid"));
+    assert!(first.is_failing() && first.is_usable() && !first.is_making() && a.whole == ["1", "2", "3"]);
+    // Newer content in the middle of older begins anew.
+    assert!(fetch(&mut first, &mut a, 122_000, "5\n6").fetched.is_none());
+    while first.is_making() {
+        first.tick(at(122_050), &host, &mut a);
+    }
+    second.tick(at(122_100), &other_host, &mut b);
+    assert!(second.is_making());
+    first.want(at(123_000));
+    fetch(&mut first, &mut a, 123_000, "7");
+    while first.is_making() {
+        first.tick(at(123_050), &host, &mut a);
+    }
+    while b.whole != ["7"] {
+        assert!(second.tick(at(123_100), &other_host, &mut b).call.is_none() && b.whole != ["5", "6"]);
     }
 }

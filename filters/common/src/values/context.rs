@@ -1,5 +1,7 @@
 //! Resolving a source against a request.
 
+use serde_json::Value;
+
 use super::Failure;
 use super::address;
 use super::params;
@@ -12,6 +14,9 @@ use crate::matching::conditions::host_of;
 use crate::matching::path::NormalPath;
 use crate::matching::pattern::Pattern;
 use crate::request::Request;
+
+/// The most values in one claim; a fact holds far fewer.
+const MAX_CLAIM: u32 = 16_384;
 
 /// A source, ready to be read: the fact or attribute behind it is already named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,42 @@ impl Reader {
                 Ok(context.pattern.map_or_else(|| facts::UNMATCHED.to_owned(), |p| p.text().to_string()))
             }
         }
+    }
+}
+
+impl Reader {
+    /// The value in `context` as JSON: a claim as it stands in the token, anything else as text.
+    ///
+    /// # Errors
+    /// Why there is none; null is absent.
+    pub fn json(&self, context: &Context<'_>) -> Result<Value, Failure> {
+        match self.claim(context)? {
+            Some(claim) if claim.root().is_null() => Err(Failure::Absent),
+            Some(claim) => Ok(claim.root().to_value()),
+            None => self.read(context).map(Value::String),
+        }
+    }
+
+    /// The values in `context`: each item of a claim that is a list, anything else alone.
+    ///
+    /// # Errors
+    /// Why there are none, or why one of them is none.
+    pub fn list(&self, context: &Context<'_>) -> Result<Vec<String>, Failure> {
+        match self.claim(context)? {
+            Some(claim) if claim.root().kind() == Kind::Array => {
+                let item = |item| scalar(item).map_err(|_| Failure::Unusable);
+                claim.root().items().map(item).collect()
+            }
+            Some(claim) => scalar(claim.root()).map(|text| vec![text]),
+            None => self.read(context).map(|text| vec![text]),
+        }
+    }
+
+    /// A claim with all that is in it; `None` if the source is none.
+    fn claim(&self, context: &Context<'_>) -> Result<Option<Document>, Failure> {
+        let Source::Claim(_) = self.source else { return Ok(None) };
+        let json = self.key.as_ref().and_then(|key| context.host.property(key)).ok_or(Failure::Absent)?;
+        Document::parse(json, MAX_CLAIM).map(Some).map_err(|_| Failure::Unusable)
     }
 }
 
@@ -174,6 +215,36 @@ mod tests {
         ] {
             assert_eq!(read(source, &host, &request).as_deref(), want.as_ref().map(|s| *s), "{source}");
         }
+    }
+
+    #[test]
+    fn a_claim_is_handed_on_as_it_stands_or_item_by_item() {
+        let host = MemoryHost::default();
+        let request = Request::default();
+        let context = Context { request: &request, path: None, pattern: None, host: &host };
+        let reader = Reader::new(Source::parse("claim.x").unwrap(), "jwt-auth");
+        assert_eq!(reader.json(&context), Err(Failure::Absent));
+        for (claim, json, list) in [
+            ("null", Err(Failure::Absent), Err(Failure::Absent)),
+            ("true", Ok("true"), Ok("true")),
+            ("1.5", Ok("1.5"), Err(Failure::Unusable)),
+            ("\"a\"", Ok("\"a\""), Ok("a")),
+            ("[]", Ok("[]"), Ok("")),
+            ("[\"a\",7]", Ok("[\"a\",7]"), Ok("a|7")),
+            ("[\"a\",null]", Ok("[\"a\",null]"), Err(Failure::Unusable)),
+            ("[[]]", Ok("[[]]"), Err(Failure::Unusable)),
+            ("{\"b\":[1]}", Ok("{\"b\":[1]}"), Err(Failure::Unusable)),
+            ("{\"b\":1,\"b\":2}", Err(Failure::Unusable), Err(Failure::Unusable)),
+        ] {
+            host.set_property("portcullis.jwt-auth.claim.x", claim);
+            assert_eq!(reader.json(&context).map(|v| v.to_string()), json.map(str::to_owned), "{claim}");
+            assert_eq!(reader.list(&context).map(|l| l.join("|")), list.map(str::to_owned), "{claim}");
+        }
+        let method = Reader::new(Source::Host, "jwt-auth");
+        let request: Request = [(":authority", "true")].into_iter().collect();
+        let context = Context { request: &request, ..context };
+        assert_eq!(method.json(&context), Ok(Value::String("true".into())));
+        assert_eq!(method.list(&context), Ok(vec!["true".into()]));
     }
 
     #[test]

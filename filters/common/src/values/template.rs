@@ -61,6 +61,15 @@ impl Template {
         self.parts.windows(2).any(|pair| matches!(pair, [Part::Source(_), Part::Source(_)]))
     }
 
+    /// Its source, if it is one source and nothing else.
+    #[must_use]
+    pub fn lone_source(&self) -> Option<&Source> {
+        match self.parts.as_slice() {
+            [Part::Source(source)] => Some(source),
+            _ => None,
+        }
+    }
+
     /// The text in front of its first source.
     #[must_use]
     pub fn lead(&self) -> &str {
@@ -155,6 +164,9 @@ mod tests {
         assert_eq!(fill("{{{method}}}").unwrap(), "{<method>}");
         assert_eq!(fill(r#"{claim["a b"]}!"#).unwrap(), r#"<claim["a b"]>!"#);
         assert_eq!(fill("plain").unwrap(), "plain");
+        let lone = |text: &str| Template::parse(text).unwrap().lone_source().map(ToString::to_string);
+        assert_eq!(lone("{claim.a}").as_deref(), Some("claim.a"));
+        assert_eq!((lone("{claim.a} "), lone("a"), lone("{subject}{issuer}")), (None, None, None));
     }
 
     #[test]

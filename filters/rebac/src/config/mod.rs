@@ -3,21 +3,24 @@
 //! | module | one idea |
 //! |---|---|
 //! | this one | the plugin, and its engine |
+//! | [`batch`] | many questions at once |
 //! | [`rules`] | which requests are which questions |
+//! | [`tuples`] | tuples, written or fetched |
 
+pub mod batch;
 pub mod rules;
-
-use std::collections::BTreeMap;
-use std::fmt;
+pub mod tuples;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
+use self::batch::RawBatch;
 use self::rules::RawRule;
+use self::tuples::RawTuples;
 
 /// rebac: may this subject do this to this object?
 #[derive(Debug, Deserialize)]
@@ -45,10 +48,16 @@ pub struct RawConfig {
     /// What happens to requests that no rule matches.
     #[cfg_attr(feature = "schema", schemars(required))]
     pub unmatched: Option<Unmatched>,
+    /// What happens to requests about which nobody can be asked: the tuples could not be fetched. Default `deny`.
+    pub on_error: Option<OnError>,
     /// `pass`: CORS preflights are not asked about. Default `check`.
     pub preflights: Option<Preflights>,
     /// `keep`: `%2F` in a path is three characters of a segment. Default `refuse`: such a path is ambiguous.
     pub encoded_slash: Option<EncodedSlash>,
+    /// An endpoint that answers many questions of one subject at once. Without it there is none.
+    pub batch: Option<RawBatch>,
+    /// A line in the log for each decision. Without it there is none.
+    pub decision_log: Option<RawLog>,
     /// Callers who are told how they were judged.
     pub explain: Option<RawExplain>,
 }
@@ -73,108 +82,61 @@ pub struct RawEmbedded {
     /// The model, in OpenFGA's modelling language or as its JSON.
     #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
     pub model: Option<String>,
-    /// The tuples, each as `document:1#viewer@user:ann` or with a condition.
-    pub tuples: Option<Vec<RawTuple>>,
+    /// The tuples, each as `document:1#viewer@user:ann` or with a condition; or where they are fetched.
+    pub tuples: Option<RawTuples>,
     /// The most steps that the answer to one question may take: relations and tuples that are looked at. Default 10000, from 1 to 1000000.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000000)))]
     pub max_steps: Option<Whole>,
 }
 
-/// A tuple: text, or its parts.
-#[derive(Debug)]
-pub enum RawTuple {
-    /// `document:1#viewer@user:ann`
-    Text(String),
-    /// Its parts.
-    Parts(RawParts),
-}
-
-/// The parts of a tuple, as OpenFGA's API has them.
+/// A line in the log for each decision: plugin, rule, outcome, reason, and the question that decided.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Tuple"))]
+#[cfg_attr(feature = "schema", schemars(rename = "DecisionLog"))]
 #[serde(deny_unknown_fields)]
-pub struct RawParts {
-    /// The subject: `user:ann`, `user:*` or `group:1#member`.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub user: String,
-    /// The relation.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub relation: String,
-    /// The object.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub object: String,
-    /// The condition under which it holds.
-    pub condition: Option<RawCondition>,
+pub struct RawLog {
+    /// Which decisions.
+    #[cfg_attr(feature = "schema", schemars(required))]
+    pub decisions: Option<Logged>,
+    /// The level of the lines. Default `info`.
+    pub level: Option<Level>,
+    /// `true`: the question names the subject. Default `false`: only its type.
+    pub subjects: Option<bool>,
 }
 
-/// A tuple's condition.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Condition"))]
-#[serde(deny_unknown_fields)]
-pub struct RawCondition {
-    /// Its name in the model.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
-    pub name: String,
-    /// Values for its parameters. They count before those of the request.
-    pub context: Option<BTreeMap<String, serde_json::Value>>,
-}
-
-/// What happens to requests that no rule matches.
+/// Which decisions are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Unmatched {
-    /// They are refused: 403 `unmatched`.
-    Deny,
-    /// They pass.
-    Allow,
+pub enum Logged {
+    /// Refusals, those in shadow among them, and what passed because nobody could be asked.
+    Refused,
+    /// All.
+    All,
 }
 
-/// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
+/// The level of a line in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Preflights {
-    /// The rules decide, as about any request.
+pub enum Level {
+    /// `debug`
+    Debug,
+    /// `info`
     #[default]
-    Check,
-    /// They pass.
-    Pass,
+    Info,
+    /// `warn`
+    Warn,
 }
 
-impl<'de> Deserialize<'de> for RawTuple {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Seen;
-        impl<'de> Visitor<'de> for Seen {
-            type Value = RawTuple;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a tuple such as document:1#viewer@user:ann, or {user, relation, object, condition}",
-                )
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawTuple, E> {
-                Ok(RawTuple::Text(text.to_owned()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawTuple, A::Error> {
-                RawParts::deserialize(MapAccessDeserializer::new(map)).map(RawTuple::Parts)
-            }
-        }
-        deserializer.deserialize_any(Seen)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for RawTuple {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "AnyTuple".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let parts = generator.subschema_for::<RawParts>();
-        schemars::json_schema!({"anyOf": [{"type": "string", "minLength": 1}, parts]})
-    }
+/// What happens to requests about which nobody can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// They are refused: 503, to be tried again.
+    #[default]
+    Deny,
+    /// They pass, and are counted.
+    Allow,
 }

@@ -10,6 +10,8 @@ use portcullis_common::values::template::Template;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
+use super::OnError;
+
 /// Which requests are which questions.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -27,6 +29,8 @@ pub struct RawRule {
     pub checks: Option<RawChecks>,
     /// `true`: what may not be seen is answered with 404 `not_found`, so that nobody learns whether it exists. Default `false`: 403.
     pub hide: Option<bool>,
+    /// What happens to requests about which nobody can be asked. Default: the plugin's.
+    pub on_error: Option<OnError>,
     /// `enforce` or `shadow` for this rule. Default: the plugin's.
     pub mode: Option<Mode>,
     /// The share of this rule's refusals that is carried out, in percent. Default: the plugin's.
@@ -71,14 +75,37 @@ pub struct RawCheck {
     /// To what: a template such as `document:{path.id}`.
     #[cfg_attr(feature = "schema", schemars(required))]
     pub object: Option<Template>,
-    /// Values for the parameters of conditions, each a template. A source that has no value leaves its parameter out.
+    /// Tuples that hold for this question alone: groups and roles in the token, say. At most 100 are made of them.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub tuples: Option<Vec<RawOwn>>,
+    /// Values for the parameters of conditions, each a template. A source that has no value leaves its parameter out. A claim alone
+    /// (`{claim.roles}`) is handed on as it stands in the token: a list, a map, a number, a truth.
     #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1)))]
     pub context: Option<BTreeMap<String, Template>>,
     /// The parameter that is the time of the request, if the conditions have one.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub now: Option<String>,
-    /// `true`: the subject may come from a header, a query parameter or a cookie, which the client chooses. Default `false`.
+    /// `true`: the subject and the question's own tuples may come from a header, a query parameter or a cookie, which the client
+    /// chooses. Default `false`.
     pub from_client: Option<bool>,
+}
+
+/// A tuple that holds for one question.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "OwnTuple"))]
+#[serde(deny_unknown_fields)]
+pub struct RawOwn {
+    /// The subject: a template such as `user:{subject}`. In `user` or `object` one claim may be a list, and gives a tuple for each
+    /// of its items; a claim that is absent gives none.
+    #[cfg_attr(feature = "schema", schemars(required))]
+    pub user: Option<Template>,
+    /// The relation.
+    #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
+    pub relation: Option<String>,
+    /// The object: a template such as `group:{claim.groups}`.
+    #[cfg_attr(feature = "schema", schemars(required))]
+    pub object: Option<Template>,
 }
 
 /// A relation, or one for each method.

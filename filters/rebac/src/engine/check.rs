@@ -158,20 +158,9 @@ impl<'a> Run<'a> {
         };
         let (mut edges, mut conditioned) = (Vec::new(), Vec::new());
         for tuple in question.tuples {
-            let fits = store::fits(schema, tuple).map_err(Unaskable::Tuple)?;
-            let (own, kinds) = (fits.object.text, (fits.kind, fits.subject_kind));
-            let mut number = |name: &str| {
-                let (name, kind) = if name == own {
-                    (own, kinds.0)
-                } else {
-                    match fits.subject {
-                        Subject::One(object) | Subject::Related(object, _) => (object.text, kinds.1),
-                        Subject::Everybody(kind) => (kind, kinds.1),
-                    }
-                };
-                Ok::<u32, Unaskable>(numbers.number(name, kind))
-            };
-            let edge = fits.edge(&mut number, conditioned.len())?;
+            let fits = store::fits(schema, tuple.given()).map_err(Unaskable::Tuple)?;
+            let number = |name, kind| Ok::<u32, Unaskable>(numbers.number(name, kind));
+            let edge = fits.edge(number, conditioned.len())?;
             conditioned.extend(fits.conditioned());
             edges.push(edge);
         }

@@ -4,20 +4,24 @@
 //! |---|---|
 //! | [`schema`] | a model by numbers, and who can ever reach what |
 //! | [`names`] | objects by numbers |
+//! | [`sorting`] | sorting in pieces |
 //! | [`store`] | tuples in one sorted list |
 //! | [`check`] | the answer to a question |
 
 pub mod check;
 mod names;
 pub mod schema;
+mod sorting;
 pub mod store;
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
 use crate::model::{Model, ModelError};
-use crate::tuples::Tuple;
+use crate::tuples::{Given, Tuple};
 use check::Run;
 pub use check::{Answer, Fault, Hop};
 use schema::Schema;
@@ -30,7 +34,10 @@ pub const MAX_DEPTH: u32 = 25;
 #[derive(Debug)]
 pub struct Engine {
     schema: Schema,
-    store: Store,
+    /// Replaced as a whole while answers are given.
+    store: RefCell<Rc<Store>>,
+    /// Whether its tuples may be used.
+    ready: Cell<bool>,
 }
 
 /// Why an engine could not be made.
@@ -99,19 +106,29 @@ impl Engine {
     pub fn new(model: &Model, tuples: &[Tuple]) -> Result<Engine, LoadError> {
         let schema = Schema::new(model).map_err(LoadError::Model)?;
         let store = Store::new(&schema, tuples).map_err(|(at, problem)| LoadError::Tuple { at, problem })?;
-        Ok(Engine { schema, store })
+        Ok(Engine { schema, store: RefCell::new(Rc::new(store)), ready: Cell::new(true) })
     }
 
-    /// The number of tuples.
+    /// The tuples.
     #[must_use]
-    pub fn tuples(&self) -> usize {
-        self.store.edges.len()
+    pub fn store(&self) -> Rc<Store> {
+        Rc::clone(&self.store.borrow())
     }
 
-    /// The memory that the tuples take, in bytes.
+    /// Answers from other tuples from now on. They were made with this engine's schema.
+    pub fn replace(&self, store: Store) {
+        *self.store.borrow_mut() = Rc::new(store);
+    }
+
+    /// Whether its tuples may be used: they are there, and not too old.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.store.bytes()
+    pub fn is_ready(&self) -> bool {
+        self.ready.get()
+    }
+
+    /// Says whether its tuples may be used.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready);
     }
 
     /// The model, by numbers.
@@ -120,12 +137,21 @@ impl Engine {
         &self.schema
     }
 
+    /// Holds a tuple to the model.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn fits(&self, tuple: Given<'_>) -> Result<(), String> {
+        store::fits(&self.schema, tuple).map(drop)
+    }
+
     /// Answers a question.
     ///
     /// # Errors
     /// If it cannot be asked.
     pub fn check(&self, question: Question<'_>) -> Result<Answer, Unaskable> {
-        Run::new(&self.schema, &self.store, question).map(Run::answer)
+        let store = self.store();
+        Run::new(&self.schema, &store, question).map(Run::answer)
     }
 }
 

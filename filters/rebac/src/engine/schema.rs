@@ -24,8 +24,8 @@ const MAX_PARAMETERS: usize = 25;
 pub struct Schema {
     types: BTreeMap<Box<str>, u16>,
     type_names: Vec<Rc<str>>,
-    /// By type and name.
-    numbers: BTreeMap<(u16, Rc<str>), u16>,
+    /// By name, for each type.
+    numbers: Vec<BTreeMap<Rc<str>, u16>>,
     pub(super) relations: Vec<Relation>,
     pub(super) conditions: Vec<Condition>,
 }
@@ -95,7 +95,7 @@ impl Schema {
         let mut schema = Schema {
             types: BTreeMap::new(),
             type_names: Vec::new(),
-            numbers: BTreeMap::new(),
+            numbers: Vec::new(),
             relations: Vec::new(),
             conditions,
         };
@@ -111,10 +111,11 @@ impl Schema {
             let kind = u16::try_from(n).unwrap_or(u16::MAX);
             self.types.insert(type_def.name.text.clone(), kind);
             self.type_names.push(Rc::from(&*type_def.name.text));
+            let mut numbers = BTreeMap::new();
             for relation in &type_def.relations {
                 let name: Rc<str> = Rc::from(&*relation.name.text);
                 let number = u16::try_from(self.relations.len()).unwrap_or(u16::MAX);
-                self.numbers.insert((kind, Rc::clone(&name)), number);
+                numbers.insert(Rc::clone(&name), number);
                 self.relations.push(Relation {
                     name,
                     rewrite: Node::This,
@@ -123,6 +124,7 @@ impl Schema {
                     is_tupleset: false,
                 });
             }
+            self.numbers.push(numbers);
         }
     }
 
@@ -277,7 +279,7 @@ impl Schema {
     /// The number of a relation of a type.
     #[must_use]
     pub fn relation(&self, kind: u16, name: &str) -> Option<u16> {
-        self.numbers.get(&(kind, Rc::from(name))).copied()
+        self.numbers.get(usize::from(kind))?.get(name).copied()
     }
 
     pub(super) fn condition(&self, name: &str) -> Option<u16> {
@@ -330,6 +332,16 @@ impl Schema {
             "false" if is_truth => Json::Bool(false),
             _ => Json::String(text),
         }
+    }
+
+    /// How many types, relations and conditions there are.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        [
+            ("types", self.type_names.len()),
+            ("relations", self.relations.len()),
+            ("conditions", self.conditions.len()),
+        ]
     }
 
     /// The name of a type.

@@ -1,10 +1,11 @@
-//! Tuples in one sorted list: 16 bytes each, and the names of their objects once.
+//! Tuples in one sorted list: 16 bytes each, and the names of their objects once. They are added one by one and sorted in pieces.
 
 use serde_json::{Map, Value as Json};
 
 use super::names::Names;
 use super::schema::Schema;
-use crate::tuples::{Object, Subject, Tuple};
+use super::sorting::Sorting;
+use crate::tuples::{Given, Object, Subject, Tuple};
 
 /// A tuple by numbers, in the order in which tuples are looked for: those of an object's relation stand together, first the plain
 /// subjects, then everybody, then those with a relation.
@@ -47,11 +48,65 @@ pub(super) struct Conditioned {
 }
 
 /// The tuples of an engine.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Store {
     pub(super) names: Names,
     pub(super) edges: Vec<Edge>,
     pub(super) conditioned: Vec<Conditioned>,
+}
+
+/// Tuples on their way into a store.
+#[derive(Debug, Default)]
+pub struct Builder {
+    store: Store,
+    sorting: Option<Sorting<Edge>>,
+}
+
+impl Builder {
+    /// Adds a tuple.
+    ///
+    /// # Errors
+    /// Why it does not fit the model. No id stands in that.
+    pub fn add(&mut self, schema: &Schema, tuple: Given<'_>) -> Result<(), String> {
+        let fits = fits(schema, tuple)?;
+        let names = &mut self.store.names;
+        let number = |name: &str, kind| names.intern(name, kind).ok_or("the names are longer than 4 GiB");
+        let edge = fits.edge(number, self.store.conditioned.len())?;
+        self.store.conditioned.extend(fits.conditioned());
+        self.store.edges.push(edge);
+        Ok(())
+    }
+
+    /// Goes on sorting for about `work` tuples; gives the store once it is done.
+    ///
+    /// # Errors
+    /// A tuple that is there twice.
+    pub fn sort(&mut self, work: usize) -> Result<Option<Store>, Twice> {
+        let edges = &mut self.store.edges;
+        let sorting = self.sorting.get_or_insert_with(|| Sorting::new(std::mem::take(edges)));
+        let Some(sorted) = sorting.work(work) else { return Ok(None) };
+        let mut store = std::mem::take(&mut self.store);
+        self.sorting = None;
+        let key = |e: &Edge| (e.object, e.relation, e.facet, e.subject);
+        if let Some(twice) = sorted.windows(2).find_map(|pair| match pair {
+            [a, b] if key(a) == key(b) => Some(*a),
+            _ => None,
+        }) {
+            let object = usize::try_from(twice.object).ok().and_then(|n| store.names.name(n));
+            return Err(Twice { object: object.unwrap_or_default().into(), relation: twice.relation });
+        }
+        store.edges = sorted;
+        store.names.close();
+        Ok(Some(store))
+    }
+}
+
+/// A tuple is there twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twice {
+    /// Its object.
+    pub object: Box<str>,
+    relation: u16,
 }
 
 impl Store {
@@ -60,36 +115,32 @@ impl Store {
     /// # Errors
     /// The first that does not fit the model, and why.
     pub(super) fn new(schema: &Schema, tuples: &[Tuple]) -> Result<Store, (usize, String)> {
-        let mut names = Vec::with_capacity(tuples.len().saturating_mul(2));
+        let mut builder = Builder::default();
+        builder.store.edges.reserve_exact(tuples.len());
         for (at, tuple) in tuples.iter().enumerate() {
-            let fits = fits(schema, tuple).map_err(|problem| (at, problem))?;
-            names.push((fits.object.text, fits.kind));
-            if let Subject::One(object) | Subject::Related(object, _) = fits.subject {
-                names.push((object.text, fits.subject_kind));
+            builder.add(schema, tuple.given()).map_err(|problem| (at, problem))?;
+        }
+        match builder.sort(usize::MAX) {
+            Ok(store) => Ok(store.unwrap_or_default()),
+            Err(Twice { object, relation }) => {
+                let relation = schema.relations.get(usize::from(relation)).map_or("", |r| &r.name);
+                let alike = |t: &Tuple| t.object == object && *t.relation == *relation;
+                let at = tuples.iter().rposition(alike).unwrap_or(0);
+                Err((at, format!("{object}#{relation} is given to one subject twice; keep one")))
             }
         }
-        let names = Names::new(names).ok_or((0, "the names are longer than 4 GiB".to_owned()))?;
-        let mut store = Store { names, edges: Vec::with_capacity(tuples.len()), conditioned: Vec::new() };
-        for (at, tuple) in tuples.iter().enumerate() {
-            let fits = fits(schema, tuple).map_err(|problem| (at, problem))?;
-            let number = |name: &str| store.names.find(name).ok_or((at, "lost".to_owned()));
-            let edge = fits.edge(number, store.conditioned.len())?;
-            store.conditioned.extend(fits.conditioned());
-            store.edges.push(edge);
-        }
-        store.edges.sort_unstable();
-        let key = |e: &Edge| (e.object, e.relation, e.facet, e.subject);
-        if let Some(twice) = store.edges.windows(2).find_map(|pair| match pair {
-            [a, b] if key(a) == key(b) => Some(*a),
-            _ => None,
-        }) {
-            let name =
-                usize::try_from(twice.object).ok().and_then(|n| store.names.name(n)).unwrap_or_default();
-            let relation = schema.relations.get(usize::from(twice.relation)).map_or("", |r| &r.name);
-            let at = tuples.iter().rposition(|t| *t.object == *name && *t.relation == *relation).unwrap_or(0);
-            return Err((at, format!("{name}#{relation} is given to one subject twice; keep one")));
-        }
-        Ok(store)
+    }
+
+    /// How many tuples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
     }
 
     /// The tuples of an object's relation.
@@ -97,7 +148,9 @@ impl Store {
         of(&self.edges, object, relation)
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// The memory that they take, in bytes, without the contexts of conditions.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.edges.capacity().saturating_mul(size_of::<Edge>()).saturating_add(self.names.bytes())
     }
 }
@@ -112,11 +165,11 @@ pub(super) fn of(edges: &[Edge], object: u32, relation: u16) -> &[Edge] {
 
 /// A tuple that fits the model.
 pub(super) struct Fits<'a> {
-    pub(super) object: Object<'a>,
-    pub(super) kind: u16,
+    object: Object<'a>,
+    kind: u16,
     relation: u16,
-    pub(super) subject: Subject<'a>,
-    pub(super) subject_kind: u16,
+    subject: Subject<'a>,
+    subject_kind: u16,
     related: u16,
     condition: Option<(u16, &'a Map<String, Json>)>,
 }
@@ -125,12 +178,12 @@ pub(super) struct Fits<'a> {
 ///
 /// # Errors
 /// What does not fit.
-pub(super) fn fits<'a>(schema: &Schema, tuple: &'a Tuple) -> Result<Fits<'a>, String> {
-    let object = Object::parse(&tuple.object)?;
-    let subject = Subject::parse(&tuple.subject)?;
+pub(super) fn fits<'a>(schema: &Schema, tuple: Given<'a>) -> Result<Fits<'a>, String> {
+    let object = Object::parse(tuple.object)?;
+    let subject = Subject::parse(tuple.subject)?;
     let kind = schema.kind(object.kind).ok_or_else(|| format!("there is no type {}", object.kind))?;
     let relation = schema
-        .relation(kind, &tuple.relation)
+        .relation(kind, tuple.relation)
         .ok_or_else(|| format!("{} has no relation {}", object.kind, tuple.relation))?;
     let subject_kind =
         schema.kind(subject.kind()).ok_or_else(|| format!("there is no type {}", subject.kind()))?;
@@ -142,36 +195,36 @@ pub(super) fn fits<'a>(schema: &Schema, tuple: &'a Tuple) -> Result<Fits<'a>, St
             related(there.ok_or_else(|| format!("{} has no relation {name}", subject.kind()))?)
         }
     };
-    let condition = match &tuple.condition {
+    let condition = match tuple.condition {
         None => None,
-        Some(given) => {
-            let number = schema.condition(&given.name);
-            let number = number.ok_or_else(|| format!("there is no condition {}", given.name))?;
+        Some((name, context)) => {
+            let number = schema.condition(name);
+            let number = number.ok_or_else(|| format!("there is no condition {name}"))?;
             let compiled = schema.conditions.get(usize::from(number));
-            if !compiled.is_some_and(|c| c.takes(&given.context)) {
-                return Err(format!("the context is not one of {}", given.name));
+            if !compiled.is_some_and(|c| c.takes(context)) {
+                return Err(format!("the context is not one of {name}"));
             }
-            Some((number, &given.context))
+            Some((number, context))
         }
     };
     schema.permits(relation, subject, condition.map(|(number, _)| number))?;
     Ok(Fits { object, kind, relation, subject, subject_kind, related: facet, condition })
 }
 
-impl Fits<'_> {
+impl<'a> Fits<'a> {
     /// By numbers. `conditions` is how many tuples with a condition there are already.
     pub(super) fn edge<E>(
         &self,
-        mut number: impl FnMut(&str) -> Result<u32, E>,
+        mut number: impl FnMut(&'a str, u16) -> Result<u32, E>,
         conditions: usize,
     ) -> Result<Edge, E> {
         let subject = match self.subject {
-            Subject::One(object) | Subject::Related(object, _) => number(object.text)?,
+            Subject::One(object) | Subject::Related(object, _) => number(object.text, self.subject_kind)?,
             Subject::Everybody(_) => u32::from(self.subject_kind),
         };
         let place = u32::try_from(conditions).unwrap_or(u32::MAX).saturating_add(1);
         Ok(Edge {
-            object: number(self.object.text)?,
+            object: number(self.object.text, self.kind)?,
             relation: self.relation,
             facet: self.related,
             subject,

@@ -6,7 +6,7 @@ use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use serde_json::{Value, json};
 
-use super::Rebac;
+use super::{Rebac, Stream};
 
 const MODEL: &str = "model
   schema 1.1
@@ -72,7 +72,7 @@ fn ask(filter: &mut Rebac, subject: &str, request: &Request) -> (u16, &'static s
     host.set_property("source\0address", "10.0.0.9:1234");
     // 2024-01-01T21:00:00Z
     let now = Now::at(Wall(1_704_142_800_000_000_000), Mono(0));
-    match filter.on_request(&mut (), request, &now, &host) {
+    match filter.on_request(&mut Stream::default(), request, &now, &host) {
         Step::Allow(_) => (200, ""),
         Step::Reply(reply) => (reply.status, reply.details),
         _ => (0, "waits"),
@@ -131,7 +131,12 @@ fn shadow_lets_pass_and_chosen_callers_are_told() {
     let host = MemoryHost::default();
     host.set_property("portcullis.jwt-auth.subject", "ann");
     let now = Now::at(Wall(0), Mono(0));
-    let step = filter(&config()).on_request(&mut (), &request("PUT", "/documents/1", &[]), &now, &host);
+    let step = filter(&config()).on_request(
+        &mut Stream::default(),
+        &request("PUT", "/documents/1", &[]),
+        &now,
+        &host,
+    );
     let Step::Reply(reply) = step else { panic!("passed") };
     let told = reply.headers.iter().find(|(name, _)| &**name == "x-portcullis-explain").unwrap();
     let told = String::from_utf8(told.1.clone()).unwrap();
@@ -139,7 +144,12 @@ fn shadow_lets_pass_and_chosen_callers_are_told() {
         told.contains("source=embedded") && told.ends_with("asked=\"document:1#owner@user:ann\""),
         "{told}"
     );
-    let step = filter(&config()).on_request(&mut (), &request("GET", "/documents/1", &[]), &now, &host);
+    let step = filter(&config()).on_request(
+        &mut Stream::default(),
+        &request("GET", "/documents/1", &[]),
+        &now,
+        &host,
+    );
     let Step::Allow(edits) = step else { panic!("refused") };
     let told = String::from_utf8(edits.facts[0].1.to_vec()).unwrap();
     assert!(told.ends_with("by=\"document:1#viewer@user:ann\""), "{told}");

@@ -3,7 +3,9 @@
 use portcullis_common::config::ConfigError;
 
 use super::error;
-use crate::config::{RawEmbedded, RawTuple};
+use super::fetched::{self, Fetched};
+use crate::config::RawEmbedded;
+use crate::config::tuples::{RawTuple, RawTuples};
 use crate::engine::{Engine, LoadError};
 use crate::model::{Model, ModelError, json, parser};
 use crate::tuples::{Conditioned, Tuple};
@@ -14,11 +16,16 @@ const MODEL: &str = "engine.embedded.model";
 ///
 /// # Errors
 /// What is wrong with model or tuples.
-pub(super) fn embedded(raw: RawEmbedded) -> Result<Engine, ConfigError> {
+pub(super) fn embedded(raw: RawEmbedded) -> Result<(Engine, Option<Fetched>), ConfigError> {
     let text = raw.model.ok_or_else(|| error(MODEL, "missing; write a model, beginning with `model`"))?;
     let model = model(&text).map_err(|errors| of_model(&errors))?;
+    let (written, fetched) = match raw.tuples {
+        None => (Vec::new(), None),
+        Some(RawTuples::Written(written)) => (written, None),
+        Some(RawTuples::Fetched(raw)) => (Vec::new(), Some(fetched::fetched(raw, &text)?)),
+    };
     let mut tuples = Vec::new();
-    for (n, raw) in raw.tuples.unwrap_or_default().into_iter().enumerate() {
+    for (n, raw) in written.into_iter().enumerate() {
         if matches!(&raw, RawTuple::Parts(parts) if parts.condition.as_ref().is_some_and(|c| c.name.is_empty()))
         {
             let problem = "empty; write the name of a condition of the model";
@@ -29,12 +36,14 @@ pub(super) fn embedded(raw: RawEmbedded) -> Result<Engine, ConfigError> {
             error(place(n), format!("{problem}{remedy}"))
         })?);
     }
-    Engine::new(&model, &tuples).map_err(|problem| match problem {
+    let engine = Engine::new(&model, &tuples).map_err(|problem| match problem {
         LoadError::Model(errors) => of_model(&errors),
         LoadError::Tuple { at, problem } => {
             error(place(at), format!("{problem}; see the model for what fits"))
         }
-    })
+    })?;
+    engine.set_ready(fetched.is_none());
+    Ok((engine, fetched))
 }
 
 fn place(at: usize) -> String {

@@ -3,10 +3,14 @@
 //! | module | one idea |
 //! |---|---|
 //! | this one | the plugin |
+//! | [`batch`] | the endpoint for many questions |
 //! | [`engine`] | the model and the tuples |
+//! | [`fetched`] | where tuples are fetched |
 //! | [`rules`] | which requests are which questions |
 
+pub mod batch;
 pub mod engine;
+pub mod fetched;
 pub mod rules;
 
 use std::rc::Rc;
@@ -15,14 +19,17 @@ use portcullis_common::config::ConfigError;
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::owned::OwnedHeaders;
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::matching::rules::Rules;
-use portcullis_common::mode::{Enforcement, Mode};
+use portcullis_common::mode::Enforcement;
 
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::config::{Level, Logged, RawConfig, RawLog};
 use crate::engine::Engine;
 
+pub use self::batch::Batch;
+pub use self::fetched::Fetched;
 pub use self::rules::{Check, Checks, Rule};
 
 const NAME: &str = "rebac";
@@ -41,6 +48,8 @@ pub struct Policy {
     pub identity: Rc<str>,
     /// Who answers.
     pub engine: Engine,
+    /// Where its tuples are fetched, if they are.
+    pub fetched: Option<Fetched>,
     /// The most steps of an answer.
     pub max_steps: u32,
     /// What the rules are about.
@@ -55,10 +64,38 @@ pub struct Policy {
     pub preflights: Preflights,
     /// What `%2F` is.
     pub encoded_slash: EncodedSlash,
+    /// The endpoint for many questions.
+    pub batch: Option<Batch>,
+    /// Which decisions are logged, and how.
+    pub decision_log: Option<DecisionLog>,
     /// Who is told how they were judged.
     pub explain: Option<Explain>,
     /// The key of the explanation of a request that passes.
     pub explain_key: PropertyKey,
+}
+
+/// Which decisions are logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionLog {
+    /// Which.
+    pub decisions: Logged,
+    /// At which level.
+    pub level: log::Level,
+    /// Whether the subject is named.
+    pub subjects: bool,
+}
+
+impl DecisionLog {
+    fn new(raw: RawLog) -> Result<DecisionLog, ConfigError> {
+        let missing = "missing; write refused, or all for those that let pass too";
+        let decisions = raw.decisions.ok_or_else(|| error("decision_log.decisions", missing))?;
+        let level = match raw.level.unwrap_or_default() {
+            Level::Debug => log::Level::Debug,
+            Level::Info => log::Level::Info,
+            Level::Warn => log::Level::Warn,
+        };
+        Ok(DecisionLog { decisions, level, subjects: raw.subjects == Some(true) })
+    }
 }
 
 impl Policy {
@@ -70,12 +107,6 @@ impl Policy {
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
-        if mode == Mode::Shadow && raw.percent.is_some() {
-            return Err(error(
-                "percent",
-                "a share of nothing: the plugin is in shadow; leave out one of the two",
-            ));
-        }
         let engine =
             raw.engine.ok_or_else(|| error("engine", "missing; write {embedded: {model, tuples}}"))?;
         let embedded =
@@ -89,12 +120,16 @@ impl Policy {
                 })?
             }
         };
-        let engine = engine::embedded(embedded)?;
+        let (engine, fetched) = engine::embedded(embedded)?;
         let unmatched = raw.unmatched.ok_or_else(|| {
             error("unmatched", "missing; write deny to refuse what no rule matches, or allow to let it pass")
         })?;
+        let on_error = raw.on_error.unwrap_or_default();
+        let defaults = rules::Defaults { mode, percent: raw.percent, on_error };
         let raw_rules = raw.rules.ok_or_else(|| error("rules", rules::NO_RULES))?;
-        let (matches, rules) = rules::rules(raw_rules, &engine, &identity, mode, raw.percent)?;
+        let (matches, rules) = rules::rules(raw_rules, &engine, &identity, defaults)?;
+        let batch = raw.batch.map(|raw| batch::batch(raw, &engine, &identity)).transpose()?;
+        let decision_log = raw.decision_log.map(DecisionLog::new).transpose()?;
         let explain = raw.explain.map(|raw| {
             Explain::new(raw).map_err(|(field, problem)| error(format!("explain.{field}"), problem))
         });
@@ -103,6 +138,7 @@ impl Policy {
             enabled: raw.enabled.unwrap_or(true),
             identity,
             engine,
+            fetched,
             max_steps,
             matches,
             rules,
@@ -110,6 +146,8 @@ impl Policy {
             enforcement: Enforcement::new(mode, raw.percent),
             preflights: raw.preflights.unwrap_or_default(),
             encoded_slash: raw.encoded_slash.unwrap_or_default(),
+            batch,
+            decision_log,
             explain: explain.transpose()?,
             explain_key: facts::key(&name, "explain"),
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use portcullis_common::config::ConfigError;
+use portcullis_common::matching::listed::{Head, List, Problem};
 use portcullis_common::matching::rules::Rules;
 use portcullis_common::mode::{Enforcement, Mode, Percent};
 use portcullis_common::values::context::Reader;
@@ -11,9 +12,10 @@ use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
 use super::error;
-use crate::config::rules::{RawCheck, RawChecks, RawRelation, RawRule};
+use crate::config::OnError;
+use crate::config::rules::{RawCheck, RawChecks, RawOwn, RawRelation, RawRule};
 use crate::engine::Engine;
-use crate::tuples::Subject;
+use crate::tuples::{Given, Subject};
 
 /// A checked rule.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Rule {
     pub checks: Checks,
     /// What may not be seen is not found.
     pub hide: bool,
+    /// What happens where nobody can be asked.
+    pub on_error: OnError,
     /// Which of its refusals are carried out.
     pub enforcement: Enforcement,
 }
@@ -48,19 +52,32 @@ pub struct Check {
     pub relation: Relation,
     /// To what.
     pub object: Filled,
+    /// Tuples of its own.
+    pub tuples: Vec<OwnTuple>,
     /// Values for conditions.
     pub context: Vec<(Box<str>, Filled)>,
     /// The parameter that is the time of the request.
     pub now: Option<Box<str>>,
 }
 
+/// A tuple that holds for one question, not yet filled in.
+#[derive(Debug)]
+pub struct OwnTuple {
+    /// Who.
+    pub subject: Filled,
+    /// Which relation.
+    pub relation: Box<str>,
+    /// To what.
+    pub object: Filled,
+}
+
 /// A relation, or one for each method.
 #[derive(Debug)]
 pub enum Relation {
     /// For every method.
-    One(Box<str>),
+    One(Rc<str>),
     /// By method; GET covers HEAD.
-    ByMethod(Vec<(Box<str>, Box<str>)>),
+    ByMethod(Vec<(Box<str>, Rc<str>)>),
 }
 
 /// A template with its sources ready to be read.
@@ -75,6 +92,14 @@ pub struct Filled {
 pub(super) const NO_RULES: &str =
     "empty; write at least {match: {path: \"/**\"}, checks: {all: [{subject, relation, object}]}}";
 
+/// What holds for rules that say nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) mode: Mode,
+    pub(super) percent: Option<Percent>,
+    pub(super) on_error: OnError,
+}
+
 /// The rules, and what they are about.
 ///
 /// # Errors
@@ -83,51 +108,30 @@ pub(super) fn rules(
     raw: Vec<RawRule>,
     engine: &Engine,
     identity: &str,
-    mode: Mode,
-    percent: Option<Percent>,
+    defaults: Defaults,
 ) -> Result<(Rules, Vec<Rule>), ConfigError> {
+    let Defaults { mode, percent, on_error } = defaults;
     if raw.is_empty() {
         return Err(error("rules", NO_RULES));
     }
-    let (mut matches, mut rules): (Vec<_>, Vec<Rule>) = (Vec::new(), Vec::new());
-    let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
-    for (n, rule) in raw.into_iter().enumerate() {
-        let path = format!("rules[{n}]");
-        let name = rule.name.map_or_else(|| format!("rule-{n}").into(), |name| name.0);
-        if let Some(first) = names.insert(Rc::clone(&name), n) {
-            let problem = format!("{name} is the name of rules[{first}] too; give each rule its own");
-            return Err(error(format!("{path}.name"), problem));
-        }
-        let matching = rule.matches.ok_or_else(|| {
-            error(format!("{path}.match"), "missing; write {path: \"/**\"}, or {} for every request")
-        })?;
-        if let Some(part) = matching.empty_part() {
-            let problem = "empty, so nothing would match; leave it out, or list what should";
-            return Err(error(format!("{path}.match.{part}"), problem));
-        }
-        if rule.mode == Some(Mode::Shadow) && rule.percent.is_some() {
-            let problem = "a share of nothing: the rule is in shadow; leave out one of the two";
-            return Err(error(format!("{path}.percent"), problem));
-        }
-        let checks = rule.checks.ok_or_else(|| {
+    let wrong = |(field, problem): Problem| error(field, problem);
+    let mut list = List::new(mode, percent).map_err(wrong)?;
+    let mut rules = Vec::new();
+    for rule in raw {
+        let RawRule { name, matches, checks, hide, on_error: own, mode, percent } = rule;
+        let (path, name, enforcement) = list.next(Head { name, matches, mode, percent }).map_err(wrong)?;
+        let checks = checks.ok_or_else(|| {
             error(format!("{path}.checks"), "missing; write none, {any: [CHECK]} or {all: [CHECK]}")
         })?;
         rules.push(Rule {
             name,
             checks: checks_of(&format!("{path}.checks"), checks, engine, identity)?,
-            hide: rule.hide == Some(true),
-            enforcement: Enforcement::new(rule.mode.unwrap_or(mode), rule.percent.or(percent)),
+            hide: hide == Some(true),
+            on_error: own.unwrap_or(on_error),
+            enforcement,
         });
-        matches.push(matching);
     }
-    let matches = Rules::new(&matches);
-    if let Some((covered, by)) = matches.covered() {
-        let problem = format!(
-            "can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front"
-        );
-        return Err(error(format!("rules[{covered}].match"), problem));
-    }
-    Ok((matches, rules))
+    Ok((list.done().map_err(wrong)?, rules))
 }
 
 fn checks_of(path: &str, raw: RawChecks, engine: &Engine, identity: &str) -> Result<Checks, ConfigError> {
@@ -159,18 +163,13 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
     let relation = raw
         .relation
         .ok_or_else(|| error(at("relation"), "missing; write a relation of the object's type"))?;
-    if raw.from_client != Some(true)
-        && let Some(source) = subject.sources().find(|s| s.is_from_client())
-    {
-        let problem =
-            format!("the client chooses {source}; write from_client: true beside it if that is meant");
-        return Err(error(at("subject"), problem));
-    }
+    let from_client = raw.from_client == Some(true);
+    not_from_client(at("subject"), &subject, from_client)?;
     type_of(&at("subject"), &subject, engine)?;
     let kind = type_of(&at("object"), &object, engine)?;
     let known = |path: String, name: &str| {
         if engine.schema().relation(kind, name).is_some() {
-            return Ok(Box::from(name));
+            return Ok(Rc::from(name));
         }
         let problem =
             format!("{} has no relation {name}; write one of the model", engine.schema().type_name(kind));
@@ -192,33 +191,102 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
             Relation::ByMethod(methods.into_iter().map(one).collect::<Result<_, _>>()?)
         }
     };
-    if raw.context.as_ref().is_some_and(BTreeMap::is_empty) {
-        return Err(error(at("context"), "empty; leave it out, or write a template for each parameter"));
-    }
-    let mut context = Vec::new();
-    for (name, template) in raw.context.unwrap_or_default() {
-        if !engine.schema().has_parameter(&name) {
-            let problem = "no condition of the model has this parameter; remove it, or mend its name";
-            return Err(error(at(&format!("context.{name}")), problem));
-        }
-        context.push((name.into(), Filled::new(template, identity)));
-    }
-    if let Some(now) = &raw.now
-        && !engine.schema().has_parameter(now)
-    {
-        return Err(error(at("now"), "no condition of the model has this parameter; mend its name"));
-    }
+    let With { tuples, context, now } =
+        with(path, raw.tuples, raw.context, raw.now, from_client, engine, identity)?;
     Ok(Check {
         subject: Filled::new(subject, identity),
         relation,
         object: Filled::new(object, identity),
+        tuples,
         context,
-        now: raw.now.map(Into::into),
+        now,
     })
 }
 
+/// What a question is asked with.
+pub(super) struct With {
+    pub(super) tuples: Vec<OwnTuple>,
+    pub(super) context: Vec<(Box<str>, Filled)>,
+    pub(super) now: Option<Box<str>>,
+}
+
+pub(super) fn with(
+    path: &str,
+    tuples: Option<Vec<RawOwn>>,
+    context: Option<BTreeMap<String, Template>>,
+    now: Option<String>,
+    from_client: bool,
+    engine: &Engine,
+    identity: &str,
+) -> Result<With, ConfigError> {
+    let at = |field: &str| format!("{path}.{field}");
+    if tuples.as_ref().is_some_and(Vec::is_empty) {
+        return Err(error(at("tuples"), "empty; leave it out, or write {user, relation, object}"));
+    }
+    let own = tuples.unwrap_or_default().into_iter().enumerate();
+    let own = own.map(|(n, raw)| own_tuple(&at(&format!("tuples[{n}]")), raw, from_client, engine, identity));
+    if context.as_ref().is_some_and(BTreeMap::is_empty) {
+        return Err(error(at("context"), "empty; leave it out, or write a template for each parameter"));
+    }
+    let mut values = Vec::new();
+    for (name, template) in context.unwrap_or_default() {
+        if !engine.schema().has_parameter(&name) {
+            let problem = "no condition of the model has this parameter; remove it, or mend its name";
+            return Err(error(at(&format!("context.{name}")), problem));
+        }
+        values.push((name.into(), Filled::new(template, identity)));
+    }
+    if let Some(now) = &now
+        && !engine.schema().has_parameter(now)
+    {
+        return Err(error(at("now"), "no condition of the model has this parameter; mend its name"));
+    }
+    Ok(With { tuples: own.collect::<Result<_, _>>()?, context: values, now: now.map(Into::into) })
+}
+
+fn own_tuple(
+    path: &str,
+    raw: RawOwn,
+    from_client: bool,
+    engine: &Engine,
+    identity: &str,
+) -> Result<OwnTuple, ConfigError> {
+    let at = |field: &str| format!("{path}.{field}");
+    let user = raw.user.ok_or_else(|| error(at("user"), "missing; write \"user:{subject}\", say"))?;
+    let object =
+        raw.object.ok_or_else(|| error(at("object"), "missing; write \"group:{claim.groups}\", say"))?;
+    let relation = raw.relation.filter(|name| !name.is_empty());
+    let relation = relation
+        .ok_or_else(|| error(at("relation"), "missing or empty; write a relation of the object's type"))?;
+    not_from_client(at("user"), &user, from_client)?;
+    not_from_client(at("object"), &object, from_client)?;
+    type_of(&at("user"), &user, engine)?;
+    type_of(&at("object"), &object, engine)?;
+    // With any values it is a tuple that the model takes, or it never is.
+    let sample = |template: &Template| template.fill(|_| Ok("x".to_owned())).unwrap_or_default();
+    let (subject, thing) = (sample(&user), sample(&object));
+    let given = Given { object: &thing, relation: &relation, subject: &subject, condition: None };
+    engine.fits(given).map_err(|problem| error(path, format!("{problem}; see the model for what fits")))?;
+    Ok(OwnTuple {
+        subject: Filled::new(user, identity),
+        relation: relation.into(),
+        object: Filled::new(object, identity),
+    })
+}
+
+fn not_from_client(path: String, template: &Template, allowed: bool) -> Result<(), ConfigError> {
+    match template.sources().find(|source| source.is_from_client()) {
+        Some(source) if !allowed => {
+            let problem =
+                format!("the client chooses {source}; write from_client: true beside it if that is meant");
+            Err(error(path, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The type that a template begins with: a word of the model and a colon, in front of its first source.
-fn type_of(path: &str, template: &Template, engine: &Engine) -> Result<u16, ConfigError> {
+pub(super) fn type_of(path: &str, template: &Template, engine: &Engine) -> Result<u16, ConfigError> {
     if template.runs_together() {
         let problem =
             "two sources side by side, so that different values give one text; write something between them";
@@ -236,7 +304,7 @@ fn type_of(path: &str, template: &Template, engine: &Engine) -> Result<u16, Conf
 }
 
 impl Filled {
-    fn new(template: Template, identity: &str) -> Filled {
+    pub(super) fn new(template: Template, identity: &str) -> Filled {
         let readers = template.sources().map(|source| Reader::new(source.clone(), identity)).collect();
         Filled { template, readers }
     }

@@ -1,0 +1,261 @@
+//! Tuples and values out of the token, and many questions at once.
+
+use portcullis_common::clock::{Mono, Now, Wall};
+use portcullis_common::filter::{Filter, Step};
+use portcullis_common::memory::MemoryHost;
+use portcullis_common::request::Request;
+use serde_json::{Value, json};
+
+use super::{Rebac, Stream};
+
+const MODEL: &str = "model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user]
+type document
+  relations
+    define viewer: [group#member, user, user with cleared]
+    define owner: [user]
+    define editor: owner or editor_too
+    define editor_too: [user]
+condition cleared(level: int, roles: list<string>, flags: map<bool>, staff: bool) {
+  level > 3 && \"auditor\" in roles && flags.eu && staff
+}
+";
+
+fn config() -> Value {
+    let with = json!({"level": "{claim.level}", "roles": "{claim.roles}", "flags": "{claim.flags}", "staff": "{claim.staff}"});
+    json!({
+        "engine": {"embedded": {"model": MODEL, "tuples": [
+            "document:1#viewer@group:eng#member",
+            "document:2#owner@user:ann",
+            {"user": "user:ann", "relation": "viewer", "object": "document:3", "condition": {"name": "cleared"}},
+        ]}},
+        "rules": [
+            {"match": {"path": "/documents/{id}"}, "checks": {"all": [{
+                "subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}",
+                "tuples": [{"user": "user:{subject}", "relation": "member", "object": "group:{claim.groups}"}],
+                "context": with,
+            }]}},
+        ],
+        "batch": {
+            "path": "/.well-known/checks", "subject": "user:{subject}", "max_checks": 3,
+            "tuples": [{"user": "user:{subject}", "relation": "member", "object": "group:{claim.groups}"}],
+            "context": {"level": "{claim.level}"},
+        },
+        "unmatched": "deny",
+    })
+}
+
+fn host(claims: &[(&str, &str)]) -> MemoryHost {
+    let host = MemoryHost::default();
+    host.set_property("portcullis.jwt-auth.subject", "ann");
+    for (name, value) in claims {
+        host.set_property(&format!("portcullis.jwt-auth.claim.{name}"), *value);
+    }
+    host
+}
+
+fn send(config: &Value, host: &MemoryHost, method: &str, path: &str) -> Step<super::Waiting> {
+    let mut filter = Rebac::configure(config.to_string().as_bytes(), host).unwrap_or_else(|e| panic!("{e}"));
+    let request: Request = [(":method", method), (":path", path), (":authority", "a")].into_iter().collect();
+    filter.on_request(&mut Stream::default(), &request, &Now::at(Wall(0), Mono(0)), host)
+}
+
+fn asks(claims: &[(&str, &str)], path: &str) -> (u16, &'static str) {
+    match send(&config(), &host(claims), "GET", path) {
+        Step::Allow(_) => (200, ""),
+        Step::Reply(reply) => (reply.status, reply.details),
+        _ => (0, "waits"),
+    }
+}
+
+#[test]
+fn groups_in_the_token_are_tuples_of_the_question() {
+    let many = |n: usize| {
+        json!((0..n).map(|n| format!("g{n}")).chain(["eng".to_owned()]).collect::<Vec<_>>()).to_string()
+    };
+    for (groups, expected) in [
+        ("[\"ops\",\"eng\"]", (200, "")),
+        ("\"eng\"", (200, "")),
+        ("[\"ops\"]", (403, "relation_denied")),
+        ("[]", (403, "relation_denied")),
+        ("null", (403, "relation_denied")),
+        ("[\"eng\",\"eng\"]", (200, "")),
+        (&*many(99), (200, "")),
+        // With the first hundred it would be another question.
+        (&*many(100), (403, "too_many_tuples")),
+        (&*many(1000), (403, "too_many_tuples")),
+        // None may stand for somebody else, nor is the rest asked without it.
+        ("[\"eng\",\"*\"]", (403, "value_invalid")),
+        ("[\"eng\",\"a#member\"]", (403, "value_invalid")),
+        ("[\"eng\",\"a b\"]", (403, "value_invalid")),
+        ("[\"eng\",\"\"]", (403, "value_invalid")),
+        ("[\"eng\",null]", (403, "value_invalid")),
+        ("[\"eng\",[\"x\"]]", (403, "value_invalid")),
+        ("{\"eng\":true}", (403, "value_invalid")),
+    ] {
+        assert_eq!(asks(&[("groups", groups)], "/documents/1"), expected, "{groups}");
+    }
+    assert_eq!(asks(&[], "/documents/1"), (403, "relation_denied"));
+}
+
+#[test]
+fn values_keep_the_types_that_they_have_in_the_token() {
+    let all = [("level", "4"), ("roles", "[\"auditor\"]"), ("flags", "{\"eu\":true}"), ("staff", "true")];
+    assert_eq!(asks(&all, "/documents/3"), (200, ""));
+    for (name, value, expected) in [
+        ("level", "3", "relation_denied"),
+        ("level", "\"4\"", ""),
+        ("level", "4.5", "condition_unresolved"),
+        ("roles", "[]", "relation_denied"),
+        ("roles", "\"auditor\"", "condition_unresolved"),
+        ("roles", "[1]", "condition_unresolved"),
+        ("flags", "{\"eu\":false}", "relation_denied"),
+        ("flags", "{\"eu\":1}", "condition_unresolved"),
+        ("staff", "\"true\"", ""),
+        ("staff", "null", "condition_unresolved"),
+        ("staff", "{\"a\":1,\"a\":2}", "value_invalid"),
+    ] {
+        let claims: Vec<(&str, &str)> =
+            all.iter().map(|(n, v)| (*n, if *n == name { value } else { *v })).collect();
+        assert_eq!(asks(&claims, "/documents/3").1, expected, "{name} {value}");
+    }
+}
+
+#[test]
+fn many_questions_are_answered_at_once() {
+    let batch = |query: &str| match send(
+        &config(),
+        &host(&[("groups", "[\"eng\"]")]),
+        "GET",
+        &format!("/.well-known/checks{query}"),
+    ) {
+        Step::Reply(reply) => {
+            if reply.status == 200 {
+                assert!(reply.headers.contains(&("cache-control".into(), b"no-store".to_vec())));
+                assert!(reply.headers.contains(&("content-type".into(), b"application/json".to_vec())));
+            }
+            let body: Value = serde_json::from_slice(&reply.body).unwrap();
+            (reply.status, if reply.status == 200 { body["checks"].clone() } else { body["reason"].clone() })
+        }
+        other => panic!("{other:?}"),
+    };
+    let (status, answers) =
+        batch("?check=viewer@document:1&check=editor%40document%3A2&x=y&check=owner@document:1");
+    assert_eq!(status, 200);
+    assert_eq!(
+        answers,
+        json!([
+            {"relation": "viewer", "object": "document:1", "allowed": true},
+            {"relation": "editor", "object": "document:2", "allowed": true},
+            {"relation": "owner", "object": "document:1", "allowed": false},
+        ])
+    );
+    // A condition without its values is a no: an error would say that there is a tuple.
+    let (_, answers) = batch("?check=viewer@document:3&check=viewer@document:4");
+    assert_eq!((&answers[0]["allowed"], &answers[1]["allowed"]), (&json!(false), &json!(false)));
+    for bad in [
+        "viewer",
+        "viewer@",
+        "@document:1",
+        "reader@document:1",
+        "viewer@robot:1",
+        "viewer@document:*",
+        "viewer@document:a%20b",
+        "viewer@document:1%23owner",
+        "",
+        "%FF",
+    ] {
+        let (status, answers) = batch(&format!("?check={bad}&check=viewer@document:1"));
+        assert_eq!(status, 200, "{bad}");
+        assert_eq!(
+            (&answers[0], &answers[1]["allowed"]),
+            (&json!({"error": "value_invalid"}), &json!(true)),
+            "{bad}"
+        );
+    }
+    for query in ["", "?", "?x=1", "?check=viewer@document:1"] {
+        let expected = if query.contains("check") { 200 } else { 400 };
+        assert_eq!(batch(query).0, expected, "{query}");
+    }
+    assert_eq!(batch(&format!("?{}", "check=viewer@document:1&".repeat(4))), (400, json!("value_invalid")));
+}
+
+#[test]
+fn the_endpoint_is_its_own_whatever_the_mode_and_takes_get_alone() {
+    let path = "/.well-known/checks?check=owner@document:2";
+    let reply = |config: &Value, host: &MemoryHost, method: &str| match send(config, host, method, path) {
+        Step::Reply(reply) => (reply.status, reply.details),
+        Step::Allow(_) => (0, "passes"),
+        _ => (0, "waits"),
+    };
+    let (plain, nobody) = (config(), MemoryHost::default());
+    assert_eq!(reply(&plain, &host(&[]), "HEAD"), (200, "batch"));
+    for method in ["POST", "OPTIONS", "get"] {
+        assert_eq!(reply(&plain, &host(&[]), method), (405, "method_not_allowed"), "{method}");
+    }
+    assert_eq!(reply(&plain, &nobody, "GET"), (401, "subject_missing"));
+    let mut shadow = config();
+    shadow["mode"] = json!("shadow");
+    assert_eq!(reply(&shadow, &host(&[]), "GET"), (200, "batch"));
+    assert_eq!(reply(&shadow, &nobody, "GET"), (401, "subject_missing"));
+    let mut off = config();
+    off["enabled"] = json!(false);
+    assert_eq!(reply(&off, &host(&[]), "GET"), (0, "passes"));
+    // Any other spelling is for the rules.
+    let Step::Reply(other) = send(&plain, &host(&[]), "GET", "/.well-known/checks/") else { panic!() };
+    assert_eq!(other.details, "unmatched");
+}
+
+#[test]
+fn what_is_asked_with_is_checked() {
+    for (place, value, path, problem) in [
+        (
+            "/rules/0/checks/all/0/tuples/0/user",
+            json!("user:{header.x}"),
+            "rules[0].checks.all[0].tuples[0].user",
+            "from_client",
+        ),
+        (
+            "/rules/0/checks/all/0/tuples/0/object",
+            json!("group:{query.g}"),
+            "rules[0].checks.all[0].tuples[0].object",
+            "from_client",
+        ),
+        (
+            "/rules/0/checks/all/0/tuples/0/object",
+            json!("robot:{claim.g}"),
+            "rules[0].checks.all[0].tuples[0].object",
+            "no type robot",
+        ),
+        (
+            "/rules/0/checks/all/0/tuples/0/relation",
+            json!("owner"),
+            "rules[0].checks.all[0].tuples[0]",
+            "no relation owner",
+        ),
+        (
+            "/rules/0/checks/all/0/tuples/0/user",
+            json!("group:{claim.g}#member"),
+            "rules[0].checks.all[0].tuples[0]",
+            "cannot be given",
+        ),
+        ("/batch/subject", json!("user:{header.x}"), "batch.subject", "not verified"),
+        ("/batch/subject", json!("user:ann"), "batch.subject", "not verified"),
+        ("/batch/path", json!("checks"), "batch.path", "plain form"),
+        ("/batch/path", json!("/a//b"), "batch.path", "plain form"),
+        ("/batch/path", json!("/a?b"), "batch.path", "plain form"),
+        ("/batch/max_checks", json!(101), "batch.max_checks", "range"),
+        ("/batch/context/level", json!("{path.id}"), "batch", "no rule matches here"),
+        ("/batch/tuples/0/object", json!("group:{cookie.g}"), "batch.tuples[0].object", "from_client"),
+    ] {
+        let mut config = config();
+        *config.pointer_mut(place).unwrap() = value;
+        let error = Rebac::configure(config.to_string().as_bytes(), &MemoryHost::default()).unwrap_err();
+        assert_eq!(error.path(), path, "{error}");
+        assert!(error.problem().contains(problem), "{error}");
+    }
+}
