@@ -21,6 +21,7 @@
 //! | [`wasm`] | an in-process host: the real `.wasm`, with clock, faults, calls and fuel under control |
 //! | [`observability`] | Prometheus' rules and Grafana's dashboard, made from the code |
 //! | [`prometheus`] | Prometheus' text format, read |
+//! | [`registry`] | a real registry of images, and the images of this build |
 //! | [`schema`] | what a JSON Schema says about each field |
 
 pub mod bootstrap;
@@ -39,6 +40,7 @@ pub mod markdown;
 pub mod observability;
 pub mod paths;
 pub mod prometheus;
+pub mod registry;
 pub mod schema;
 pub mod tokens;
 pub mod upstream;

@@ -13,13 +13,14 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step, WaitKey};
 use portcullis_common::host::Host;
+use portcullis_common::matching::listed::Preflights;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
 
 use crate::batch;
 use crate::combine::{Asked, Judgement};
-use crate::config::{OnError, Preflights, RawConfig};
+use crate::config::{OnError, RawConfig};
 use crate::counters::Counters;
 use crate::feed::Feed;
 use crate::judge::{self, Judged};

@@ -76,6 +76,7 @@ impl Server {
     }
 
     /// Waits until it answers; `false` if it ended.
+    #[allow(clippy::disallowed_methods, reason = "it waits for another process")]
     fn becomes_ready(&mut self) -> bool {
         for _ in 0..PATIENCE {
             if answers(self.kind, self.http) {

@@ -17,6 +17,7 @@ pub mod watch;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
@@ -101,17 +102,6 @@ pub struct RawEmbedded {
     pub max_steps: Option<Whole>,
 }
 
-/// What happens to requests that no rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Unmatched {
-    /// They are refused: 403 `unmatched`.
-    Deny,
-    /// They pass.
-    Allow,
-}
-
 /// A line in the log for each decision: plugin, rule, outcome, reason, and the question that decided.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -162,16 +152,4 @@ pub enum OnError {
     Deny,
     /// They pass, and are counted.
     Allow,
-}
-
-/// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Preflights {
-    /// The rules decide, as about any request.
-    #[default]
-    Check,
-    /// They pass.
-    Pass,
 }

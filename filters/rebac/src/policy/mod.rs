@@ -23,12 +23,13 @@ use portcullis_common::config::{ConfigError, Whole};
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::owned::OwnedHeaders;
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::matching::rules::Rules;
-use portcullis_common::mode::{Enforcement, Mode};
+use portcullis_common::mode::Enforcement;
 
-use crate::config::{Level, Logged, Preflights, RawConfig, RawLog, Unmatched};
+use crate::config::{Level, Logged, RawConfig, RawLog};
 use crate::engine::Engine;
 
 pub use self::batch::Batch;
@@ -114,12 +115,6 @@ impl Policy {
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
-        if mode == Mode::Shadow && raw.percent.is_some() {
-            return Err(error(
-                "percent",
-                "a share of nothing: the plugin is in shadow; leave out one of the two",
-            ));
-        }
         let inside = raw.engine.and_then(|engine| engine.embedded);
         let (engine, fetched, max_steps) = match (inside, &remote) {
             (Some(embedded), None) => {
