@@ -12,6 +12,8 @@ use crate::load::Requests;
 pub(crate) const GETTERS: u32 = 100;
 /// What metrics counts of the requests that it is sent.
 const COUNTED: &str = "portcullis_requests_total{plugin=\"measured\",route=\"/quiet\",method=\"GET\",code=\"200\",grpc=\"\",source=\"upstream\",reason=\"\"}";
+/// The tuples that rebac looks for three among.
+const TUPLES: usize = 100_000;
 /// More tokens than any cache here holds.
 const NEW_TOKENS: usize = 6_000;
 
@@ -47,6 +49,7 @@ pub(crate) fn bars() -> Vec<Bar> {
         Bar { name: "rate-limit, subject", at_most: 1.0, of: "empty, as rate-limit exports", plus_g: 7.0 },
         Bar { name: "rate-limit, subject", at_most: 1.4, of: "local_ratelimit, rate", plus_g: 0.0 },
         Bar { name: "metrics", at_most: 1.0, of: "empty, as metrics exports", plus_g: 12.0 },
+        Bar { name: "rebac, three hops", at_most: 1.0, of: "empty, as rebac exports", plus_g: 25.0 },
     ]
 }
 
@@ -118,6 +121,8 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
         behind_subject("local_ratelimit, rate", Some(local_ratelimit())),
         behind_subject("rate-limit, subject", limited("bare", "none")),
         behind_subject("rate-limit, subject, headers", limited("told", "draft")),
+        behind_subject("empty, as rebac exports", empty("empty-rebac", "empty-rebac", "")),
+        behind_subject("rebac, three hops", Some(Plugin::new("rebac", rebac("hops", TUPLES)).filter())),
     ];
     for variant in &mut all {
         variant.expects = match variant.name {
@@ -126,6 +131,7 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
             "metrics" => Some((COUNTED.into(), 1.0)),
             "rate-limit, subject" => Some((admitted("bare"), 1.0)),
             "rate-limit, subject, headers" => Some((admitted("told"), 1.0)),
+            "rebac, three hops" => Some((granted("hops"), 1.0)),
             _ => None,
         };
     }
@@ -168,6 +174,44 @@ fn usual_claims(n: usize) -> Value {
 /// What a limiter counts of the requests that it is sent.
 fn admitted(name: &str) -> String {
     format!("portcullis_decisions_total{{plugin=\"{name}\",rule=\"per-user\",reason=\"\",outcome=\"allow\"}}")
+}
+
+/// What rebac counts of the requests that it is sent.
+fn granted(name: &str) -> String {
+    format!(
+        "portcullis_decisions_total{{plugin=\"{name}\",rule=\"documents\",reason=\"\",outcome=\"allow\"}}"
+    )
+}
+
+/// The document that is asked for lies in a folder that a group may see which ann is in, among others of each.
+fn rebac(name: &str, tuples: usize) -> Value {
+    let ways = [
+        "document:quiet#folder@folder:f0".to_owned(),
+        "folder:f0#viewer@group:g0#member".to_owned(),
+        "group:g0#member@user:ann".to_owned(),
+    ];
+    // Four in ten are documents, three in ten each folders and members; nobody is in two.
+    let other = |n: usize| match n % 10 {
+        0..4 => format!("document:d{n}#folder@folder:f{}", n / 10),
+        4..7 => format!("folder:f{n}#viewer@group:g{}#member", n / 10),
+        _ => format!("group:g{}#member@user:u{n}", n / 10 + 1),
+    };
+    let tuples: Vec<String> = ways.into_iter().chain((3..tuples).map(other)).collect();
+    json!({
+        "name": name,
+        "engine": {"embedded": {
+            "model": "model\n  schema 1.1\ntype user\ntype group\n  relations\n    define member: [user, group#member]\n\
+                type folder\n  relations\n    define viewer: [user, group#member]\n\
+                type document\n  relations\n    define folder: [folder]\n    define owner: [user]\n    define viewer: owner or viewer from folder\n",
+            "tuples": tuples
+        }},
+        "rules": [{
+            "name": "documents",
+            "match": {"path": "/{id}"},
+            "checks": {"all": [{"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}]}
+        }],
+        "unmatched": "deny"
+    })
 }
 
 /// One limit on the path that is sent, by subject, which nobody reaches.

@@ -190,6 +190,15 @@ impl Connection {
         }
     }
 
+    /// The same HTTP/2 connection once more, for a request beside those under way; one worker serves them all. None for HTTP/1.1.
+    #[must_use]
+    pub fn beside(&self) -> Option<Connection> {
+        match self {
+            Connection::One(_) => None,
+            Connection::Two(sender) => Some(Connection::Two(sender.clone())),
+        }
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn send(&mut self, ask: Ask) -> Option<Response> {
         let request = ask.request()?;

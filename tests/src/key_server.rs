@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::bootstrap::cluster;
 
@@ -33,7 +34,9 @@ struct Shared {
 struct State {
     /// Answers by path.
     answers: Vec<(String, Answer)>,
-    seen: Vec<String>,
+    seen: Vec<(String, Instant)>,
+    /// How often 304 was enough.
+    unchanged: usize,
 }
 
 /// What a path answers.
@@ -41,6 +44,8 @@ struct State {
 pub enum Answer {
     /// This JSON, with these seconds of freshness.
     Json(Value, u64),
+    /// This JSON under this `ETag`, fresh for a second; who names it is told that it has not changed.
+    Tagged(Value, &'static str),
     /// This status and a page of HTML.
     Status(u16),
     /// 200 and this text.
@@ -144,8 +149,20 @@ impl KeyServer {
     /// How often a path was asked for.
     #[must_use]
     pub fn fetches(&self, path: &str) -> usize {
+        self.times(path).len()
+    }
+
+    /// When a path was asked for.
+    #[must_use]
+    pub fn times(&self, path: &str) -> Vec<Instant> {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.iter().filter(|seen| *seen == path).count()
+        state.seen.iter().filter(|(seen, _)| *seen == path).map(|(_, when)| *when).collect()
+    }
+
+    /// How often it was enough to say that nothing changed.
+    #[must_use]
+    pub fn unchanged(&self) -> usize {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).unchanged
     }
 
     /// Stops for good, connections and all.
@@ -167,7 +184,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let answer = {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.push(path.clone());
+        state.seen.push((path.clone(), Instant::now()));
         state.answers.iter().find(|(known, _)| *known == path).map(|(_, answer)| answer.clone())
     };
     let json = |value: &Value, fresh: u64| {
@@ -179,6 +196,16 @@ async fn answer(
     let response = match answer {
         None => Response::builder().status(404).body(full("nothing here")),
         Some(Answer::Json(value, fresh)) => json(&value, fresh),
+        Some(Answer::Tagged(_, tag))
+            if request.headers().get("if-none-match").is_some_and(|known| known == tag) =>
+        {
+            shared.state.lock().unwrap_or_else(PoisonError::into_inner).unchanged += 1;
+            Response::builder().status(304).header("etag", tag).body(full(""))
+        }
+        Some(Answer::Tagged(value, tag)) => Response::builder()
+            .header("etag", tag)
+            .header("cache-control", "max-age=1")
+            .body(full(value.to_string())),
         Some(Answer::Slow(value, delay)) => {
             tokio::time::sleep(delay).await;
             json(&value, 60)

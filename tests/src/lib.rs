@@ -13,6 +13,7 @@
 //! | [`flood`] | very many requests in little time |
 //! | [`gate`] | jwt-auth in a real Envoy, for the tests that knock at it |
 //! | [`keycloak`] | a real Keycloak |
+//! | [`openfga`] | a real OpenFGA |
 //! | [`key_server`] | a key server that is rotated, slowed, broken and stopped |
 //! | [`hostile`] | input that nobody sends by mistake |
 //! | [`markdown`] | the Markdown of the repository: tables, blocks, links |
@@ -35,6 +36,7 @@ pub mod key_server;
 pub mod keycloak;
 pub mod markdown;
 pub mod observability;
+pub mod openfga;
 pub mod paths;
 pub mod prometheus;
 pub mod schema;

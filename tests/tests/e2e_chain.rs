@@ -58,3 +58,36 @@ async fn the_limit_is_the_subjects_not_the_addresses() {
     envoy.wait_for_log("subject=bob").await;
     envoy.wait_for_log("jwt-auth=allow;;orders;").await;
 }
+
+/// Refused by rebac: the upstream never sees it, the second limiter does not count it, metrics and the log say why.
+#[tokio::test]
+async fn who_may_not_see_a_document_is_refused_between_the_token_and_the_limit() {
+    let upstream = Upstream::start().await;
+    let envoy = start(&upstream).await;
+    let get = async |subject: &str, path: &str| {
+        ask(envoy.address(), "GET", path).bearer(&demo::token(subject, 600)).send().await
+    };
+    assert_eq!(get("ann", "/documents/roadmap").await.status, 200);
+    assert_eq!(get("carol", "/documents/roadmap").await.status, 200);
+    let refused = get("bob", "/documents/roadmap").await;
+    assert_eq!((refused.status, refused.reason().as_str()), (403, "relation_denied"));
+    assert_eq!(get("ann", "/documents/other").await.status, 403);
+    let nobody = ask(envoy.address(), "GET", "/documents/roadmap").send().await;
+    assert_eq!((nobody.status, nobody.reason().as_str()), (401, "token_missing"), "jwt-auth asks first");
+    assert_eq!(get("bob", "/orders/1").await.status, 200, "what is no document is not rebac's");
+    envoy
+        .wait_until("the refusals counted by route and by rule", async || {
+            let text = envoy.prometheus().await;
+            let counted = |name: &str, labels: &[&str]| {
+                text.lines().any(|l| l.starts_with(name) && labels.iter().all(|label| l.contains(label)))
+            };
+            counted(
+                "portcullis_requests_total{",
+                &["route=\"/documents/{id}\"", "reason=\"relation_denied\""],
+            ) && counted(
+                "portcullis_decisions_total{",
+                &["plugin=\"rebac\"", "rule=\"documents\"", "outcome=\"deny\""],
+            )
+        })
+        .await;
+}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::Version;
 use portcullis_tests::bootstrap::{Listener, Plugin, WatchedListener, bootstrap};
-use portcullis_tests::client::{Response, ask};
+use portcullis_tests::client::{Ask, Connection, Response, ask};
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::gate::config_with;
 use portcullis_tests::key_server::{Answer, KeyServer};
@@ -50,16 +51,29 @@ impl Fetching {
     }
 
     async fn with(server: KeyServer, workers: u32, changes: &[(&str, Value)]) -> Fetching {
+        Fetching::of("jwt-auth", server, workers, changes).await
+    }
+
+    /// With the module that traps for `x-test-trap`.
+    async fn trapping(server: KeyServer, workers: u32, keys: Value) -> Fetching {
+        Fetching::of("jwt-auth-trap", server, workers, &[("/providers/corp/keys", keys)]).await
+    }
+
+    async fn of(module: &str, server: KeyServer, workers: u32, changes: &[(&str, Value)]) -> Fetching {
         let upstream = Upstream::start().await;
-        let plugin = Plugin::new("jwt-auth", config_with(changes));
+        let plugin = Plugin::new(module, config_with(changes));
         let mut config = bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)]);
         config["static_resources"]["clusters"].as_array_mut().unwrap().push(server.cluster());
         let options = Options { workers, ..Options::default() };
         Fetching { envoy: Envoy::start_with(&config, &options).await, server, _upstream: upstream }
     }
 
+    fn request(&self) -> Ask {
+        ask(self.envoy.address(), "GET", "/")
+    }
+
     async fn knock(&self, token: &str) -> Response {
-        ask(self.envoy.address(), "GET", "/").bearer(token).send().await
+        self.request().bearer(token).send().await
     }
 
     /// Several connections, so that every worker has its share.
@@ -297,6 +311,28 @@ async fn a_refresh_is_one_fetch_however_many_workers() {
 }
 
 #[tokio::test]
+async fn keys_that_have_not_changed_need_not_be_sent_again() {
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.set("/keys", Answer::Tagged(json!({"keys": [rsa_jwk()]}), "\"one\""));
+        let gate = Fetching::over(server, workers).await;
+        gate.all_answer(&rsa(), 200).await;
+        gate.envoy.wait_until("three times nothing new", async || gate.fetched("same").await >= 3.0).await;
+        gate.all_answer(&rsa(), 200).await;
+        let (fetches, unchanged) = (gate.server.fetches("/keys"), gate.server.unchanged());
+        assert!(
+            unchanged >= 3 && fetches <= unchanged + 2,
+            "{fetches} fetches, {unchanged} of them with 304"
+        );
+        // The name of what is known is not the name of what there is.
+        gate.server.set("/keys", Answer::Tagged(json!({"keys": [other_jwk()]}), "\"two\""));
+        gate.envoy.wait_until("new keys", async || gate.fetched("new").await >= 2.0).await;
+        gate.all_answer(&other(), 200).await;
+        gate.envoy.wait_until("the old key gone", async || gate.knock(&rsa()).await.status == 401).await;
+    }
+}
+
+#[tokio::test]
 async fn random_key_names_cause_no_more_than_the_configured_refetches() {
     let server = KeyServer::start().await;
     server.keys(&[rsa_jwk()], 3600);
@@ -450,21 +486,73 @@ async fn a_fetched_deny_list_withdraws_what_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_dead_lease_holder_costs_one_lease_term_with_one_worker() {
+    a_dead_lease_holder_costs_one_lease_term(1).await;
+}
+
+#[tokio::test]
+async fn a_dead_lease_holder_costs_one_lease_term_with_four_workers() {
+    a_dead_lease_holder_costs_one_lease_term(4).await;
+}
+
+/// The worker that fetches is lost with the fetch under way: nobody gives its lease back.
+async fn a_dead_lease_holder_costs_one_lease_term(workers: u32) {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    // A lease is a second longer than its call. Who waits that long and half of it again is served only if it costs one term, not two.
+    const WAIT: &str = "9s";
+    let server = KeyServer::start().await;
+    server.keys(&[rsa_jwk()], 3600);
+    let keys = keys(&server, json!({"timeout": "5s", "wait": WAIT}));
+    let gate = Arc::new(Fetching::trapping(server, workers, keys).await);
+    gate.all_answer(&rsa(), 200).await;
+    assert_eq!(gate.server.fetches("/keys"), 1);
+    // Nobody but the worker of this connection misses this key, so it is the one that fetches.
+    gate.server.set("/keys", Answer::Hangs);
+    let mut connection = Connection::open(gate.envoy.address(), Version::HTTP_2).await.unwrap();
+    let mut beside = connection.beside().unwrap();
+    let misses = gate.request().bearer(&other()).http2();
+    let holder = tokio::spawn(async move { connection.send(misses).await });
+    gate.envoy.wait_until("a refetch", async || gate.server.fetches("/keys") == 2).await;
+    let trap = beside.send(gate.request().header("x-test-trap", "1").http2()).await.unwrap();
+    assert_eq!((trap.status, trap.reason().as_str()), (503, ""), "no VM trapped");
+    // The server has both keys from now on, and nobody asks it.
+    gate.server.keys(&[rsa_jwk(), other_jwk()], 3600);
+    gate.envoy
+        .wait_until("a new VM", async || {
+            // The same connection, so the worker whose VM was lost.
+            let knock = gate.request().bearer(&rsa()).http2();
+            let answer = beside.beside().unwrap().send(knock).await.unwrap();
+            assert!(answer.status == 200 || answer.reason().is_empty(), "{}", answer.text());
+            answer.status == 200
+        })
+        .await;
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.knock(&other()).await })
+        })
+        .collect();
+    for answer in waiting {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    gate.all_answer(&other(), 200).await;
+    let times = gate.server.times("/keys");
+    let [_, held, next] = times[..] else { panic!("not three fetches but {times:?}") };
+    assert!(next - held >= TIMEOUT, "fetched again {:?} after the holder", next - held);
+    holder.abort();
+}
+
+#[tokio::test]
 async fn a_vm_that_traps_is_followed_by_one_that_finds_the_keys_that_are_there() {
     for workers in [1, 4] {
         let server = KeyServer::start().await;
         server.keys(&[rsa_jwk()], 3600);
-        let upstream = Upstream::start().await;
-        let config = config_with(&[("/providers/corp/keys", keys(&server, json!({})))]);
-        let listener = Listener::new("l").plugin(&Plugin::new("jwt-auth-trap", config));
-        let mut config = bootstrap(upstream.address(), &[listener]);
-        config["static_resources"]["clusters"].as_array_mut().unwrap().push(server.cluster());
-        let options = Options { workers, ..Options::default() };
-        let envoy = Envoy::start_with(&config, &options).await;
-        let gate = Fetching { envoy, server, _upstream: upstream };
+        let keys = keys(&server, json!({}));
+        let gate = Fetching::trapping(server, workers, keys).await;
         gate.all_answer(&rsa(), 200).await;
         gate.server.set("/keys", Answer::Status(500));
-        let trap = ask(gate.envoy.address(), "GET", "/").header("x-test-trap", "1").send().await;
+        let trap = gate.request().header("x-test-trap", "1").send().await;
         assert_eq!(trap.status, 503, "{workers} workers: the VM did not trap");
         gate.envoy
             .wait_until("a new VM", async || {

@@ -47,7 +47,7 @@ fn a_traffic_extension_says_what_the_wasm_plugin_says() {
     for (file, mut object, mut module) in plugins() {
         if object["kind"] == "TrafficExtension" {
             extensions.push(object);
-        } else if ["jwt-auth.yaml", "metrics.yaml", "rate-limit.yaml"].contains(&&*file) {
+        } else if ["jwt-auth.yaml", "metrics.yaml", "rate-limit.yaml", "rebac.yaml"].contains(&&*file) {
             let mut spec = json!({});
             for field in ["selector", "phase", "priority", "match"] {
                 spec[field] = module.as_object_mut().unwrap().remove(field).unwrap();

@@ -73,9 +73,10 @@ fn ten_wait_for_the_first_keys_and_survive_the_one_that_came_first() {
     assert_eq!(plugin.vm().tick_millis(), 250, "to fetch, to refresh, and to see what others fetched");
     let (first, went) = ask(&plugin, &token());
     assert_eq!(went, Went::Waits);
-    assert_eq!(plugin.vm().tick_millis(), 50);
+    assert_eq!(plugin.vm().tick_millis(), 2, "the fetch begins at once");
     let others: Vec<Stream> = (0..10).map(|_| ask(&plugin, &token()).0).collect();
     plugin.tick();
+    assert_eq!(plugin.vm().tick_millis(), 50);
     let [call] = &plugin.vm().callouts()[..] else { panic!("one call") };
     assert_eq!(call.target, b"id");
     for header in [(":method", "GET"), (":authority", "id.test"), (":path", "/keys"), (":scheme", "https")] {
@@ -382,4 +383,64 @@ fn a_deny_list_that_cannot_be_had_is_what_the_operator_says() {
         );
         assert_eq!(ask(&plugin, &token()).1.reply().reason(), "token_invalid", "listed, and forgotten");
     }
+}
+
+/// A worker serves nobody while it reads a key set. As many and as long keys as a set may have took 9 billion instructions while each
+/// key's constants were worked out at once.
+#[test]
+fn the_largest_key_set_is_read_in_the_blink_of_an_eye() {
+    let world = world();
+    let plugin = worker(&world, json!({}));
+    plugin.tick();
+    let keys: Vec<Value> = (0..255_u16)
+        .map(|n| {
+            let mut modulus = vec![0x5A; 512];
+            modulus[0] = 0xC3;
+            modulus[1..3].copy_from_slice(&n.to_be_bytes());
+            modulus[511] = 1;
+            json!({"kty": "RSA", "kid": format!("k{n}"), "e": "AQAB", "n": tokens::b64(modulus)})
+        })
+        .chain([Signer::rsa("rsa").jwk()])
+        .collect();
+    plugin.vm().reset_counts();
+    plugin.answer_http(plugin.vm().callouts()[0].token, &OK, &set(&keys));
+    let fuel = plugin.vm().fuel();
+    println!("256 keys of 4096 bits: {fuel} fuel");
+    assert_eq!(world.metric(&["portcullis_fetched_entries", "content=.=keys"]), 256);
+    assert!(fuel < 60_000_000, "{fuel}");
+    assert_eq!(ask(&plugin, &token()).1, Went::On);
+}
+
+/// Whoever waits is woken by whatever moves: that must not cost eight signatures each time.
+#[test]
+fn a_request_that_is_woken_for_nothing_is_not_judged_anew() {
+    let world = world();
+    let plugin = worker(&world, json!({"wait": "60s"}));
+    plugin.tick();
+    let keys: Vec<Value> = (0..8)
+        .map(|n| {
+            let mut jwk = Signer::rsa("").jwk();
+            jwk["kid"] = format!("k{n}").into();
+            jwk
+        })
+        .collect();
+    plugin.answer_http(plugin.vm().callouts()[0].token, &OK, &set(&keys));
+    world.advance(1);
+    // No name, and eight keys that may have signed it.
+    let mut forged = Signer::other_rsa("").token("RS256", &tokens::claims());
+    forged = forged.replacen(forged.split('.').next().unwrap(), &tokens::b64(br#"{"alg":"RS256"}"#), 1);
+    plugin.vm().reset_counts();
+    let (stream, went) = ask(&plugin, &forged);
+    assert_eq!(went, Went::Waits);
+    let judged = plugin.vm().fuel();
+    let verified = world.metric(&["token_verifications_total"]);
+    plugin.tick();
+    plugin.vm().reset_counts();
+    plugin.answer_http(plugin.vm().callouts()[1].token, &OK, &set(&keys));
+    assert_eq!(stream.went().reply().reason(), "token_invalid");
+    let woken = plugin.vm().fuel();
+    println!("judged: {judged} fuel, woken: {woken} fuel");
+    assert!(woken < judged / 20, "{woken} {judged}");
+    assert_eq!(world.metric(&["token_verifications_total"]), verified);
+    assert_eq!(world.metric(&["portcullis_key_refetches_total", "provider=.=corp"]), 1);
 }

@@ -45,10 +45,12 @@ fn objects(tuples: &[String]) -> Vec<u8> {
 }
 
 fn worker(world: &World) -> Plugin {
+    with_tuples(world, json!({"url": "http://tuples.test/all", "clusters": {"tuples.test": "tuples"}}))
+}
+
+fn with_tuples(world: &World, tuples: Value) -> Plugin {
     let config = json!({
-        "engine": {"embedded": {"model": MODEL, "tuples": {
-            "url": "http://tuples.test/all", "clusters": {"tuples.test": "tuples"}
-        }}},
+        "engine": {"embedded": {"model": MODEL, "tuples": tuples}},
         "rules": [{"match": {"path": "/api/{id}"}, "checks": {"all": [
             {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
         ]}}],
@@ -59,7 +61,8 @@ fn worker(world: &World) -> Plugin {
     plugin
 }
 
-/// Makes a callback; the instructions and the milliseconds that it took.
+/// Makes a callback; the instructions and the milliseconds that it took, of which only the first decide.
+#[allow(clippy::disallowed_methods, reason = "what is printed is the time of this machine")]
 fn cost(plugin: &Plugin, callback: impl FnOnce()) -> (u64, u128) {
     plugin.vm().reset_counts();
     let begun = Instant::now();
@@ -115,4 +118,23 @@ fn a_hundred_thousand_tuples_are_taken_over_in_short_pieces() {
         assert!(most < 120_000_000, "{most} instructions in one callback");
         world.advance(31_000_000_000);
     }
+}
+
+#[test]
+fn who_fetches_pays_for_it_in_ticks_and_not_with_requests() {
+    let world = World::default();
+    let own = "document:00000077#viewer@user:000077";
+    let (fetched, written) = (worker(&world), with_tuples(&world, json!([own])));
+    assert_eq!((fetched.vm().tick_millis(), written.vm().tick_millis()), (250, 0));
+    fetched.tick();
+    let call = fetched.vm().callouts().pop().expect("a call");
+    fetched.answer_http(call.token, &OK, format!("{own}\n").as_bytes());
+    let calls = [&fetched, &written].map(|plugin| {
+        assert_eq!(plugin.request("GET", "/api/00000077", &[]).1, Went::On);
+        plugin.vm().reset_counts();
+        assert_eq!(plugin.request("GET", "/api/00000077", &[]).1, Went::On);
+        plugin.vm().host_calls()
+    });
+    assert_eq!(calls[0], calls[1]);
+    assert_eq!(fetched.vm().tick_millis(), 250);
 }

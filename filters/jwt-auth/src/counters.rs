@@ -6,9 +6,9 @@ use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 11] = [
+pub const FAMILIES: [&Family; 12] = [
     &DECISIONS, &FAILURES, &VERIFIED, &VERIFIER, &DEMO_KEYS, &FETCHES, &AGE, &HELD, &SKIPPED, &REFETCHES,
-    &WAITS,
+    &MISSES, &WAITS,
 ];
 
 /// For operators: which check failed. Clients see `token_malformed` and `token_invalid`.
@@ -75,8 +75,16 @@ pub const SKIPPED: Family = Family {
     help: "How many keys of the fetched set are not used: weak, malformed, double, or for another use.",
 };
 
-/// Unknown keys that were looked for.
+/// Fetches for unknown keys.
 pub const REFETCHES: Family = Family {
+    name: "portcullis_key_refetches_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Provider],
+    help: "Fetches of keys out of turn, because a token named a key that was not known.",
+};
+
+/// Requests for unknown keys.
+pub const MISSES: Family = Family {
     name: "portcullis_key_misses_total",
     kind: MetricKind::Counter,
     labels: &[Label::Plugin, Label::Provider],
@@ -105,6 +113,7 @@ pub struct Counters {
     age: Series<(Rc<str>, &'static str)>,
     held: Series<(Rc<str>, &'static str)>,
     skipped: Series<(Rc<str>, &'static str)>,
+    refetches: Series<Rc<str>>,
     misses: Series<Rc<str>>,
     waits: Series<&'static str>,
 }
@@ -124,7 +133,8 @@ impl Counters {
             age: Series::new(&AGE),
             held: Series::new(&HELD),
             skipped: Series::new(&SKIPPED),
-            misses: Series::new(&REFETCHES),
+            refetches: Series::new(&REFETCHES),
+            misses: Series::new(&MISSES),
             waits: Series::new(&WAITS),
         }
     }
@@ -184,6 +194,12 @@ impl Counters {
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         set(&mut self.held, host, &self.plugin, provider, content, number(kept));
         set(&mut self.skipped, host, &self.plugin, provider, content, number(skipped));
+    }
+
+    /// Keys are fetched out of turn.
+    pub fn refetched(&mut self, host: &dyn Host, provider: &Rc<str>) {
+        let plugin = &self.plugin;
+        self.refetches.count(host, Rc::clone(provider), || vec![&**plugin, provider]);
     }
 
     /// A request waits for a key that was not known.

@@ -13,6 +13,7 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step};
 use portcullis_common::host::Host;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::rules::{PathPart, Subject};
 use portcullis_common::matching::strict;
 use portcullis_common::reason::Reason;
@@ -24,7 +25,7 @@ use crate::algorithm::Algorithm;
 use crate::authenticate::{Check, Refused, authenticate, is_not_denied};
 use crate::challenge::challenges;
 use crate::claims::Cause;
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::config::RawConfig;
 use crate::counters::Counters;
 use crate::credentials::{Found, removals};
 use crate::identity::{self, Identity, Unfit};
@@ -55,7 +56,7 @@ pub struct JwtAuth {
 type Judgement = Result<Pass, Rejection>;
 
 /// A token that verified.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Shown {
     identity: Rc<Identity>,
     /// The place where it was found.
@@ -77,6 +78,7 @@ enum Pass {
 }
 
 /// A request may not pass.
+#[derive(Clone, Debug)]
 struct Rejection {
     reason: Reason,
     /// Which check failed, for the operator.
@@ -195,7 +197,7 @@ impl Filter for JwtAuth {
         stream.waits = None;
         let is_woken = matches!(answers.as_slice(), [Answer::Woken]);
         let policy = Rc::clone(&self.policy);
-        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over };
+        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over(pending) };
         self.decide(stream, Asked { policy: &policy, request, now, host }, patience)
     }
 
@@ -223,7 +225,11 @@ impl Filter for JwtAuth {
 
 impl JwtAuth {
     fn decide(&mut self, stream: &mut Stream, asked: Asked<'_>, patience: Patience) -> Step<Waiting> {
-        let (mut rule, mut judgement) = self.judge(asked);
+        let known = patience.refusal(self.servers.epoch());
+        let (mut rule, mut judgement) = match known {
+            Some((rule, rejection)) => (rule, Err(rejection)),
+            None => self.judge(asked),
+        };
         if let Err(Rejection { missing: Some(missing), .. }) = &judgement
             && matches!(patience, Patience::Fresh)
             && self.servers.look(missing.provider, asked.now.mono(), asked.host)
@@ -233,13 +239,13 @@ impl JwtAuth {
         }
         let mut rejection = match judgement {
             Ok(pass) => {
-                self.count_wait(asked.host, patience, "woken");
+                self.count_wait(asked.host, &patience, "woken");
                 return Step::Allow(self.pass(asked, pass, rule));
             }
             Err(rejection) => rejection,
         };
         if let Some(missing) = &rejection.missing {
-            if let Some(wait) = self.wait(stream, asked, missing, patience) {
+            if let Some(wait) = self.wait(stream, asked, (rule, &rejection), &patience) {
                 return wait;
             }
             // Who cannot ask the server does not know that it has no such key.
@@ -252,8 +258,8 @@ impl JwtAuth {
                 };
             }
         }
-        let ended = if matches!(patience, Patience::Over) { "timeout" } else { "woken" };
-        self.count_wait(asked.host, patience, ended);
+        let ended = if matches!(patience, Patience::Over(_)) { "timeout" } else { "woken" };
+        self.count_wait(asked.host, &patience, ended);
         self.refuse(asked, rejection, rule)
     }
 

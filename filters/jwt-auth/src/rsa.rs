@@ -3,6 +3,8 @@
 //! Only what a verifier needs, for the one exponent that is accepted. Nothing here is secret, so nothing has to take the same
 //! time for every number. A library that can also sign, and decrypt, and count without end was a tenth of the module.
 
+use std::cell::OnceCell;
+
 use crate::algorithm::{Algorithm, Family, Hash};
 use crate::verify::hash;
 
@@ -11,14 +13,15 @@ const EXPONENT: [u8; 3] = [1, 0, 1];
 
 /// A public key, with what Montgomery's multiplication (P. L. Montgomery, "Modular multiplication without trial division",
 /// 1985) needs to know of its modulus.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PublicKey {
     /// The modulus, least significant limb first.
     modulus: Vec<u32>,
     /// The inverse of its negative modulo 2^32.
     inverse: u32,
-    /// R^2 modulo it, where R is 2^32 to the number of limbs.
-    square: Vec<u32>,
+    /// R^2 modulo it, where R is 2^32 to the number of limbs. Worked out when the key is first used: most of a set never is, and
+    /// where the host verifies, none; for 256 long keys it would be a quarter of a second in which a worker serves nobody.
+    square: OnceCell<Vec<u32>>,
     bits: usize,
 }
 
@@ -36,14 +39,7 @@ impl PublicKey {
         let lowest = *modulus.first()?;
         // Newton's iteration doubles the number of right bits; an odd number is its own inverse modulo 8.
         let inverse = (0..4).fold(lowest, |x, _| x.wrapping_mul(2_u32.wrapping_sub(lowest.wrapping_mul(x))));
-        let mut key = PublicKey { modulus, inverse: inverse.wrapping_neg(), square: Vec::new(), bits };
-        let mut square = vec![0; key.modulus.len()];
-        *square.first_mut()? = 1;
-        for _ in 0..key.modulus.len().checked_mul(64)? {
-            key.double(&mut square);
-        }
-        key.square = square;
-        Some(key)
+        Some(PublicKey { modulus, inverse: inverse.wrapping_neg(), square: OnceCell::new(), bits })
     }
 
     /// The length of the modulus, and of every signature, in bytes.
@@ -73,12 +69,25 @@ impl PublicKey {
         if !self.is_above(&number) {
             return None;
         }
-        let base = self.multiply(&number, &self.square);
+        let base = self.multiply(&number, self.square());
         let power = (0..16).fold(base, |x, _| self.multiply(&x, &x));
         // The last factor is not in Montgomery's form, so the product is not either.
         let power = self.multiply(&power, &number);
         let bytes: Vec<u8> = power.iter().rev().flat_map(|limb| limb.to_be_bytes()).collect();
         bytes.get(bytes.len().checked_sub(self.bytes())?..).map(<[u8]>::to_vec)
+    }
+
+    fn square(&self) -> &[u32] {
+        self.square.get_or_init(|| {
+            let mut square = vec![0; self.modulus.len()];
+            if let Some(lowest) = square.first_mut() {
+                *lowest = 1;
+            }
+            for _ in 0..self.modulus.len().saturating_mul(64) {
+                self.double(&mut square);
+            }
+            square
+        })
     }
 
     /// Whether the modulus is larger.

@@ -281,6 +281,9 @@ impl Servers {
         if let Some(age) = self.sources.iter().filter(alike).filter_map(|s| s.snapshot.age(now)).max() {
             counters.age(host, &name, content, age.as_secs());
         }
+        if progress.out_of_turn {
+            counters.refetched(host, &name);
+        }
         if let Some((number, callout)) = progress.call {
             let source = u64::try_from(n).unwrap_or_default() << 32;
             steps.push(RootStep::Call { tag: source | u64::from(number), callout });

@@ -8,9 +8,9 @@ use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 use crate::remote::meter::{BATCHES, CALLS, CHECKS, FAULTS, RETRIES};
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 12] = [
+pub const FAMILIES: [&Family; 13] = [
     &DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &CALLS, &FAULTS, &CHECKS, &BATCHES,
-    &RETRIES,
+    &RETRIES, &COMPARED,
 ];
 
 /// Questions that have no answer.
@@ -61,6 +61,14 @@ pub const WAITS: Family = Family {
     help: "Requests that waited for tuples: `woken` (in time, or in vain), `timeout`, `refused` (too many waited already).",
 };
 
+/// Comparisons.
+pub const COMPARED: Family = Family {
+    name: "portcullis_rebac_compared_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Outcome],
+    help: "Answers of the engine outside the filter that were compared with the one inside: `same`, `different`.",
+};
+
 /// The counters.
 #[derive(Debug)]
 pub struct Counters {
@@ -73,6 +81,7 @@ pub struct Counters {
     fetches: Series<&'static str>,
     age: Series<()>,
     waits: Series<&'static str>,
+    compared: Series<&'static str>,
 }
 
 impl Counters {
@@ -88,6 +97,7 @@ impl Counters {
             fetches: Series::new(&FETCHES),
             age: Series::new(&AGE),
             waits: Series::new(&WAITS),
+            compared: Series::new(&COMPARED),
         }
     }
 
@@ -127,6 +137,12 @@ impl Counters {
         if let Some(gauge) = self.age.id(host, (), || vec![plugin]) {
             host.record(gauge, seconds);
         }
+    }
+
+    /// Two engines were compared.
+    pub fn compared(&mut self, host: &dyn Host, outcome: &'static str) {
+        let plugin = &self.plugin;
+        self.compared.count(host, outcome, || vec![&**plugin, outcome]);
     }
 
     /// A wait ended.

@@ -13,13 +13,14 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step, WaitKey};
 use portcullis_common::host::Host;
+use portcullis_common::matching::listed::Preflights;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
 
 use crate::batch;
 use crate::combine::{Asked, Judgement};
-use crate::config::{OnError, Preflights, RawConfig};
+use crate::config::{OnError, RawConfig};
 use crate::counters::Counters;
 use crate::feed::Feed;
 use crate::judge::{self, Judged};
@@ -123,17 +124,22 @@ impl Filter for Rebac {
     }
 
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
-        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
-            return client.tick(remote, now.mono(), host);
+        let mut steps = match (&self.policy.remote, &mut self.client) {
+            (Some(remote), Some(client)) => client.tick(remote, now.mono(), host),
+            _ => Vec::new(),
+        };
+        if let Some(feed) = &mut self.feed {
+            steps.extend(feed.tick(now.mono(), host, &mut self.counters));
         }
-        let feed = self.feed.as_mut();
-        feed.map(|feed| feed.tick(now.mono(), host, &mut self.counters)).unwrap_or_default()
+        steps
     }
 
     fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
         let Event::Answered { tag, answer } = event else { return Vec::new() };
-        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
-            return client.answered(remote, tag, &answer, now.mono(), host).unwrap_or_default();
+        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client)
+            && let Some(steps) = client.answered(remote, tag, &answer, now.mono(), host)
+        {
+            return steps;
         }
         let feed = self.feed.as_mut();
         let steps = feed.and_then(|feed| feed.answered(tag, answer, now.mono(), host, &mut self.counters));

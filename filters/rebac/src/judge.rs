@@ -2,6 +2,7 @@
 
 use portcullis_common::clock::Now;
 use portcullis_common::host::Host;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::NormalPath;
 use portcullis_common::matching::rules::{PathPart, Subject};
 use portcullis_common::matching::strict;
@@ -11,7 +12,6 @@ use portcullis_common::values::context::Context;
 
 use crate::ask;
 use crate::combine::{self, Answered, Group, Judgement};
-use crate::config::{Preflights, Unmatched};
 use crate::policy::{Check, Checks, Policy};
 use crate::question::{Filler, Question};
 

@@ -11,7 +11,7 @@ use crate::control_plane::ControlPlane;
 use crate::manifests;
 use crate::proxy::{GATEWAY, Proxy};
 
-const CHAIN: [&str; 3] = ["jwt-auth.yaml", "rate-limit.yaml", "metrics.yaml"];
+const CHAIN: [&str; 4] = ["jwt-auth.yaml", "rebac.yaml", "rate-limit.yaml", "metrics.yaml"];
 
 /// A gateway with these objects, which serves already.
 async fn serve(plane: &ControlPlane, upstream: &Upstream, plugins: &[Value]) -> Proxy {
@@ -43,10 +43,10 @@ async fn decides(proxy: &Proxy) {
     // Behind the name, Istio says whether a WasmPlugin was turned into this.
     let bare = |name: &str| Some(name.split_once("istio-ingress.")?.1.split('~').next()?.to_owned());
     let ours: Vec<String> = chain.iter().filter_map(|name| bare(name)).collect();
-    assert_eq!(ours, ["limit-address", "jwt-auth", "limit-subject", "metrics"], "{chain:?}");
+    assert_eq!(ours, ["limit-address", "jwt-auth", "rebac", "limit-subject", "metrics"], "{chain:?}");
     assert_eq!(chain.last().map(String::as_str), Some("envoy.filters.http.router"));
     let plugins = proxy.plugins().await;
-    assert_eq!(plugins.len(), 4);
+    assert_eq!(plugins.len(), 5);
     for plugin in &plugins {
         assert_eq!(plugin["failure_policy"], "FAIL_RELOAD", "{plugin}");
         assert!(plugin["vm_config"]["vm_id"].is_null(), "{plugin}");
@@ -58,6 +58,11 @@ async fn decides(proxy: &Proxy) {
     assert_eq!(ann.status, 200, "{}", ann.text());
     assert_eq!(ann.json()["headers"]["x-user"], json!(["ann"]));
     assert!(ann.header("ratelimit").starts_with("\"per-user\";r=9"), "{:?}", ann.headers);
+    let seen =
+        async |subject: &str| proxy.get("/documents/roadmap").bearer(&demo::token(subject, 600)).send().await;
+    assert_eq!(seen("ann").await.status, 200);
+    let hidden = seen("dan").await;
+    assert_eq!((hidden.status, hidden.reason().as_str()), (403, "relation_denied"));
     let nowhere = proxy.get("/admin").bearer(&demo::token("ann", 600)).send().await;
     assert_eq!((nowhere.status, nowhere.reason().as_str()), (403, "unmatched"));
     for _ in 0..10 {

@@ -1,5 +1,5 @@
 //! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo stats` what was counted, `demo upstream [ADDRESS]` is a server that answers
-//! with what it received, `demo compose` writes what docker-compose mounts.
+//! with what it received, `demo file ADDRESS PATH` one that answers with a file, `demo compose` writes what docker-compose mounts.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,8 +18,12 @@ async fn main() -> ExitCode {
         ["stats"] => demo::stats::stats().await,
         ["upstream"] => upstream("127.0.0.1:8080").await,
         ["upstream", address] => upstream(address).await,
+        ["file", address, path] => file(address, path).await,
         ["compose"] => compose::write(),
-        _ => Err("usage: demo run | token [SUBJECT] | stats | upstream [ADDRESS] | compose".into()),
+        _ => Err(
+            "usage: demo run | token [SUBJECT] | stats | upstream [ADDRESS] | file ADDRESS PATH | compose"
+                .into(),
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,6 +37,14 @@ async fn main() -> ExitCode {
 fn print_token(subject: &str) -> Result<(), String> {
     println!("{}", demo::token(subject, 3600));
     Ok(())
+}
+
+async fn file(address: &str, path: &str) -> Result<(), String> {
+    let address: SocketAddr = address.parse().map_err(|e| format!("{address}: {e}"))?;
+    tokio::select! {
+        ended = demo::file::serve(address, path.into()) => ended,
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(|e| e.to_string()),
+    }
 }
 
 async fn upstream(address: &str) -> Result<(), String> {

@@ -81,6 +81,14 @@ pub fn curls(base: &str) -> Vec<Curl> {
             "token_missing",
         ),
         curl("both", "/transfers/1", &[plain().remove(0), service()], 200, "\"ann\""),
+        curl(
+            "ann is in the group that may see the document's folder",
+            "/documents/roadmap",
+            &plain(),
+            200,
+            "/documents/roadmap",
+        ),
+        curl("bob is not", "/documents/roadmap", &[(BEARER, token("bob", 3600))], 403, "relation_denied"),
         curl("a rule in shadow: refused for the metrics only", "/beta/1", &[], 200, "/beta/1"),
         curl(
             "what a client finds out about this API (RFC 9728)",

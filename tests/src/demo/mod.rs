@@ -5,8 +5,10 @@
 //! | [`run`] | Envoy on `envoy/envoy.yaml`, with curls to paste |
 //! | [`stats`] | what was counted so far, by route |
 //! | [`curls`] | the curls, and what each answers |
+//! | [`mod@file`] | a file, served as it is at that moment |
 
 pub mod curls;
+pub mod file;
 pub mod run;
 pub mod stats;
 

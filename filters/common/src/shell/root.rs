@@ -15,8 +15,8 @@ use super::waits::{self, Paused};
 use crate::facts::PropertyKey;
 use crate::filter::{Answer, Event, Filter, RootStep};
 
-/// While streams are there whose wait is over.
-const RELEASING_MS: u32 = 2;
+/// While streams are there whose wait is over, and for the first one that begins to wait.
+const HURRYING_MS: u32 = 2;
 /// While a stream waits.
 const WAITING_MS: u32 = 50;
 /// While a watch or a lease lives.
@@ -34,8 +34,8 @@ pub(super) struct Shared<F: Filter> {
     calls: RefCell<BTreeMap<u32, u64>>,
     streams: RefCell<BTreeMap<u32, u64>>,
     pace: Cell<u32>,
-    /// Whether streams are there whose wait is over.
-    pub(super) releasing: Cell<bool>,
+    /// Whether the next tick should come at once.
+    pub(super) hurrying: Cell<bool>,
 }
 
 impl<F: Filter> Shared<F> {
@@ -50,10 +50,10 @@ impl<F: Filter> Shared<F> {
     /// Ticks as often as something needs them.
     pub(super) fn set_pace(&self) {
         let watching = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::keeps_watch));
-        let hurrying = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::hurries));
-        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty() || hurrying();
-        let pace = if self.releasing.get() {
-            RELEASING_MS
+        let hurries = || self.filter.try_borrow().is_ok_and(|f| f.as_ref().is_some_and(F::hurries));
+        let waiting = !self.paused.borrow().is_empty() || !self.calls.borrow().is_empty() || hurries();
+        let pace = if self.hurrying.get() {
+            HURRYING_MS
         } else if waiting {
             WAITING_MS
         } else if watching() {
@@ -81,7 +81,7 @@ impl<F: Filter> Root<F> {
             calls: RefCell::default(),
             streams: RefCell::default(),
             pace: Cell::new(0),
-            releasing: Cell::new(false),
+            hurrying: Cell::new(false),
         };
         Root { shared: Rc::new(shared) }
     }

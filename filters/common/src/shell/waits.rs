@@ -78,7 +78,13 @@ fn settle<F: Filter>(
             stream::answer(root, &reply, &now);
             return Action::Pause;
         }
-        Step::Wait(key, timeout, pending) => (pending, Awaits::Key(key), timeout),
+        Step::Wait(key, timeout, pending) => {
+            // The plugin itself asks, for an answer to a stream that has ended is lost; and it asks at once.
+            if root.paused.borrow().is_empty() {
+                root.hurrying.set(true);
+            }
+            (pending, Awaits::Key(key), timeout)
+        }
         Step::Call(callouts, pending) => {
             let timeout = callouts.iter().map(Callout::timeout).max().unwrap_or_default();
             let calls = callouts.iter().map(|callout| match dispatch::<F>(callout) {
@@ -193,7 +199,7 @@ pub(super) fn release<F: Filter>(root: &Rc<Shared<F>>) {
     }
     let _ = calls::switch_to(root.id);
     let more = !over(&root.paused.borrow(), 1).is_empty();
-    root.releasing.set(more);
+    root.hurrying.set(more);
     root.set_pace();
 }
 

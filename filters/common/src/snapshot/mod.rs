@@ -36,6 +36,8 @@ const SLACK: Duration = Duration::from_secs(1);
 const MAX_HOPS: u8 = 2;
 /// How often content is read that does not fit its state before it counts as lost. A writer is done within microseconds.
 const MAX_TORN: u8 = 3;
+/// The longest name of content that is remembered, in bytes.
+const MAX_TAG: usize = 128;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug)]
@@ -133,6 +135,8 @@ pub struct Progress {
     pub adopted: bool,
     /// A fetch of this VM ended.
     pub fetched: Option<Fetched>,
+    /// The call is made out of turn, because something is missing.
+    pub out_of_turn: bool,
 }
 
 /// One VM's view of a source.
@@ -170,7 +174,16 @@ enum Of {
     /// Another VM fetched it.
     Shared { version: u64 },
     /// This one did, and tells the others once its reader took it.
-    Fetched { flight: Flight, fresh: Duration, hash: [u64; 2] },
+    Fetched { flight: Flight, terms: Terms, hash: [u64; 2] },
+}
+
+/// What a server says about its content.
+#[derive(Debug)]
+struct Terms {
+    /// How long it is fresh.
+    fresh: Duration,
+    /// Its name for it; `None` if it said that it is the one that was named.
+    tag: Option<String>,
 }
 
 /// A fetch that this VM makes.
@@ -182,6 +195,10 @@ struct Flight {
     ends: Mono,
     /// The version of the state as this VM left it: another one means that somebody else took over.
     cas: Cas,
+    /// The hash of the URL that is asked now.
+    asked: u64,
+    /// Whether the server was told what is known.
+    tagged: bool,
 }
 
 impl Snapshot {
@@ -360,7 +377,8 @@ impl Snapshot {
         progress.adopted |= again.adopted;
         let due = if self.state.attempts == attempts { self.due(now) } else { None };
         let Some(due) = due else { return self.store.release(host) };
-        if due == Due::Wanted {
+        progress.out_of_turn = due == Due::Wanted;
+        if progress.out_of_turn {
             self.state.out_of_turn = now;
         }
         // Written even where nothing changed: who held the lease before and comes back late finds another version.
@@ -369,8 +387,19 @@ impl Snapshot {
         };
         let number = self.flights.wrapping_add(1);
         self.flights = number;
-        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas });
-        progress.call = Some((number, self.spec.target.callout(self.spec.times.timeout)));
+        let (callout, asked, tagged) = self.callout(&self.spec.target);
+        self.flight = Some(Flight { number, hop: 0, begun: now, ends, cas, asked, tagged });
+        progress.call = Some((number, callout));
+    }
+
+    /// A call to `target`, the hash of its URL, and whether it says what is known: that has to be from there.
+    fn callout(&self, target: &Target) -> (Callout, u64, bool) {
+        let url = &target.url;
+        let scheme = if url.secure { "https:" } else { "http:" };
+        let [asked, _] = store::hash([scheme, &*url.authority, &*url.path].concat().as_bytes());
+        let known = self.held != 0 && self.held == self.state.version && self.state.tagged == asked;
+        let tag = Some(&*self.state.tag).filter(|tag| known && !tag.is_empty());
+        (target.callout(self.spec.times.timeout, tag), asked, tag.is_some())
     }
 
     /// The answer to call `number` came.
@@ -383,14 +412,19 @@ impl Snapshot {
         reader: &mut dyn Reader,
     ) -> Progress {
         let mut progress = Progress::default();
-        let hop = match &self.flight {
-            Some(flight) if flight.number == number => flight.hop,
+        let (hop, tagged) = match &self.flight {
+            Some(flight) if flight.number == number => (flight.hop, flight.tagged),
             // Its time was over, and it was counted then.
             _ => return progress,
         };
         let (response, body) = match answer {
             Answer::Http { status: 200, body, response } if body.len() <= self.spec.max_bytes => {
                 (response, body)
+            }
+            // An answer to a question that was not asked says nothing.
+            Answer::Http { status: 304, response, .. } if tagged => {
+                self.not_modified(&response, now, host, &mut progress);
+                return progress;
             }
             other => {
                 self.fail(now, host, failure(&other), &mut progress);
@@ -416,12 +450,32 @@ impl Snapshot {
             self.flight = None;
             return;
         }
+        let (callout, asked, tagged) = self.callout(next);
         let Some(flight) = &mut self.flight else { return };
         self.flights = self.flights.wrapping_add(1);
-        flight.number = self.flights;
-        flight.hop = flight.hop.saturating_add(1);
-        flight.ends = ends;
-        progress.call = Some((flight.number, next.callout(self.spec.times.timeout)));
+        let (number, hop) = (self.flights, flight.hop.saturating_add(1));
+        *flight = Flight { number, hop, ends, asked, tagged, ..*flight };
+        progress.call = Some((number, callout));
+    }
+
+    /// The server has no other content than what is known.
+    fn not_modified(
+        &mut self,
+        response: &[(Vec<u8>, Vec<u8>)],
+        now: Mono,
+        host: &dyn Host,
+        progress: &mut Progress,
+    ) {
+        let Some(flight) = self.flight.take() else { return };
+        if self.is_overtaken(&flight, host, progress) {
+            return;
+        }
+        // What it does not say again is as before (RFC 9111, section 4.3.4).
+        let fresh = match header(response, "cache-control") {
+            None => self.state.fresh_until.since(self.state.fetched),
+            Some(_) => self.spec.times.fresh(response),
+        };
+        self.publish(None, flight, Terms { fresh, tag: None }, now, host, progress);
     }
 
     /// The answer is content.
@@ -436,14 +490,14 @@ impl Snapshot {
     ) {
         let Some(flight) = self.flight.take() else { return };
         let hash = store::hash(&content);
-        let fresh = self.spec.times.fresh(response);
+        let terms = Terms { fresh: self.spec.times.fresh(response), tag: Some(tag(response)) };
         if self.state.version != 0 && self.state.hash == hash && self.held == self.state.version {
             if !self.is_overtaken(&flight, host, progress) {
-                self.publish(None, flight, fresh, now, host, progress);
+                self.publish(None, flight, terms, now, host, progress);
             }
             return;
         }
-        self.making = Some(Making { content, of: Of::Fetched { flight, fresh, hash } });
+        self.making = Some(Making { content, of: Of::Fetched { flight, terms, hash } });
         self.make(true, now, host, reader, progress);
     }
 
@@ -478,8 +532,8 @@ impl Snapshot {
                 progress.moved = true;
             }
             (Err(_), Of::Shared { version }) => self.refused = version,
-            (Ok(true), Of::Fetched { flight, fresh, hash }) => {
-                self.publish(Some((&making.content, hash)), flight, fresh, now, host, progress);
+            (Ok(true), Of::Fetched { flight, terms, hash }) => {
+                self.publish(Some((&making.content, hash)), flight, terms, now, host, progress);
             }
             (Err(unfit), Of::Fetched { flight, .. }) => {
                 self.flight = Some(flight);
@@ -502,7 +556,7 @@ impl Snapshot {
         &mut self,
         new: Option<(&[u8], [u64; 2])>,
         flight: Flight,
-        fresh: Duration,
+        terms: Terms,
         now: Mono,
         host: &dyn Host,
         progress: &mut Progress,
@@ -516,8 +570,12 @@ impl Snapshot {
             state.length = u64::try_from(content.len()).unwrap_or(u64::MAX);
             self.store.set_content(host, &state, content);
         }
+        if let Some(tag) = terms.tag {
+            state.tagged = flight.asked;
+            state.tag = tag;
+        }
         state.fetched = now;
-        state.fresh_until = now.after(fresh);
+        state.fresh_until = now.after(terms.fresh);
         state.stale_until = state.fresh_until.after(self.spec.times.stale);
         state.failures = 0;
         state.next_try = Mono(0);
@@ -556,6 +614,18 @@ impl Snapshot {
 enum Due {
     Refresh,
     Wanted,
+}
+
+fn header<'a>(response: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    let named = |(n, _): &&(Vec<u8>, Vec<u8>)| n.eq_ignore_ascii_case(name.as_bytes());
+    response.iter().find(named).map(|(_, value)| &**value)
+}
+
+/// The server's name for what it sent, if it can be sent back as it is.
+fn tag(response: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let tag =
+        header(response, "etag").filter(|tag| tag.len() <= MAX_TAG && tag.iter().all(u8::is_ascii_graphic));
+    tag.and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default().to_owned()
 }
 
 fn failure(answer: &Answer) -> Fetched {

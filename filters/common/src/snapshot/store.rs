@@ -14,7 +14,7 @@ use crate::host::{Cas, Host, HostFailure, SetFailure};
 /// values are copied.
 const CHUNK: usize = (64 << 10) - 8;
 /// In front of a state; another layout gets another number.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// What all VMs know of a source. Times are monotonic: one clock for the process, and this does not outlive it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub(super) struct State {
     pub(super) next_try: Mono,
     /// When the last fetch out of turn began.
     pub(super) out_of_turn: Mono,
+    /// Whose name for the content `tag` is: the hash of a URL.
+    pub(super) tagged: u64,
+    /// The server's own name for the content (RFC 9110, section 8.8.3); empty if it gave none.
+    pub(super) tag: String,
 }
 
 impl State {
@@ -56,33 +60,33 @@ impl State {
             u64::from(self.failures),
             self.next_try.0,
             self.out_of_turn.0,
+            self.tagged,
         ];
-        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        words.iter().flat_map(|word| word.to_le_bytes()).chain(self.tag.bytes()).collect()
     }
 
     fn decode(bytes: &[u8]) -> Option<State> {
-        let (words, rest) = bytes.as_chunks::<8>();
+        let (words, tag) = bytes.split_at_checked(15 * 8)?;
+        let (words, _) = words.as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        match (&words[..], rest) {
-            (
-                &[
-                    FORMAT,
-                    version,
-                    set,
-                    length,
-                    h1,
-                    h2,
-                    fetched,
-                    fresh,
-                    stale,
-                    attempts,
-                    looked,
-                    failures,
-                    next,
-                    out_of_turn,
-                ],
-                [],
-            ) => Some(State {
+        match words[..] {
+            [
+                FORMAT,
+                version,
+                set,
+                length,
+                h1,
+                h2,
+                fetched,
+                fresh,
+                stale,
+                attempts,
+                looked,
+                failures,
+                next,
+                out_of_turn,
+                tagged,
+            ] => Some(State {
                 version,
                 set: set & 1,
                 length,
@@ -95,6 +99,8 @@ impl State {
                 failures: u32::try_from(failures).unwrap_or(u32::MAX),
                 next_try: Mono(next),
                 out_of_turn: Mono(out_of_turn),
+                tagged,
+                tag: std::str::from_utf8(tag).ok()?.to_owned(),
             }),
             _ => None,
         }

@@ -47,13 +47,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// The request.
+    /// The request. `tag` is the server's name for what is known: it need not send that again (RFC 9110, section 13.1.2).
     #[must_use]
-    pub fn callout(&self, timeout: Duration) -> Callout {
+    pub fn callout(&self, timeout: Duration, tag: Option<&str>) -> Callout {
         let Target { url, cluster } = self;
         let scheme = if url.secure { "https" } else { "http" };
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let headers = vec![
+        let mut headers = vec![
             header(":method", "GET"),
             header(":scheme", scheme),
             header(":authority", &url.authority),
@@ -61,6 +61,7 @@ impl Target {
             header("accept", "application/json"),
             header("user-agent", "portcullis"),
         ];
+        headers.extend(tag.map(|tag| header("if-none-match", tag)));
         Callout::Http { cluster: Rc::clone(cluster), headers, body: Vec::new(), timeout }
     }
 }

@@ -51,6 +51,8 @@ struct Vm {
     snapshot: Snapshot,
     lines: Lines,
     call: Option<u32>,
+    /// What the server was last told of what is known.
+    told: Option<String>,
 }
 
 impl Vm {
@@ -62,13 +64,14 @@ impl Vm {
         let host = MemoryHost::sharing(shared);
         host.roll(dice);
         let snapshot = Snapshot::new(&host, name, spec());
-        Vm { host, snapshot, lines: Lines::default(), call: None }
+        Vm { host, snapshot, lines: Lines::default(), call: None, told: None }
     }
 
     fn tick(&mut self, seconds: u64) -> Progress {
         let mut progress = self.snapshot.tick(Mono(seconds * SECOND), &self.host, &mut self.lines);
-        if let Some((number, _)) = progress.call.take() {
+        if let Some((number, callout)) = progress.call.take() {
             self.call = Some(number);
+            self.told = told(&callout);
         }
         progress
     }
@@ -90,6 +93,16 @@ impl Vm {
     fn text(&self) -> &str {
         self.lines.0.first().map_or("", String::as_str)
     }
+}
+
+fn told(callout: &Callout) -> Option<String> {
+    let Callout::Http { headers, .. } = callout else { panic!("HTTP") };
+    headers.iter().find(|(name, _)| name == "if-none-match").map(|(_, value)| value.clone())
+}
+
+fn with(status: u16, headers: &[(&str, &str)], text: &str) -> Answer {
+    let response = headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+    Answer::Http { status, response, body: text.into() }
 }
 
 fn ok(text: &str) -> Answer {
@@ -195,6 +208,66 @@ fn the_same_content_keeps_its_version() {
     assert!(!progress.adopted && progress.moved);
     assert_eq!((a.snapshot.version(), b.snapshot.version()), (version, version));
     assert!(b.call.is_none() && b.snapshot.is_usable());
+}
+
+#[test]
+fn what_has_not_changed_need_not_be_sent_again() {
+    let (_, mut a, mut b) = two();
+    assert!(a.calls(0) && a.told.is_none());
+    a.answered(0, with(200, &[("ETag", "\"v1\""), ("cache-control", "max-age=50")], "one"));
+    // Another VM, which only read it, says so too.
+    b.tick(0);
+    let version = b.snapshot.version();
+    assert!(b.calls(50) && b.told.as_deref() == Some("\"v1\""));
+    let progress = b.answered(50, with(304, &[("etag", "\"v1\"")], ""));
+    assert_eq!((progress.fetched, progress.adopted, progress.moved), (Some(Fetched::Same), false, true));
+    assert_eq!((b.text(), b.snapshot.version()), ("one", version));
+    // Fresh for another 50 s, as the server did not say otherwise; then it does.
+    assert!(!a.calls(89) && a.snapshot.is_usable() && a.calls(100) && a.told.is_some());
+    a.answered(100, with(304, &[("cache-control", "max-age=20")], ""));
+    assert!(!b.calls(115) && b.calls(120));
+    assert_eq!(b.answered(120, with(200, &[("etag", "\"v2\"")], "two")).fetched, Some(Fetched::New));
+    a.tick(120);
+    assert_eq!((a.text(), b.text()), ("two", "two"));
+    assert!(a.calls(220) && a.told.as_deref() == Some("\"v2\""));
+}
+
+#[test]
+fn nothing_changed_is_no_answer_to_who_did_not_say_what_is_known() {
+    let (_, mut a, _) = two();
+    a.tick(0);
+    assert_eq!(a.answered(0, with(304, &[("etag", "\"v1\"")], "")).fetched, Some(Fetched::Status(304)));
+    assert!(!a.snapshot.is_usable());
+    // A name that could not be sent back as it is, is no name; nor is none.
+    let long = "x".repeat(129);
+    for (n, tag) in ["\"a b\"", "\"\u{e9}\"", &long, ""].into_iter().enumerate() {
+        let at = 100 * (u64::try_from(n).unwrap() + 1);
+        assert!(a.calls(at) && a.told.is_none(), "{tag}");
+        a.answered(at, with(200, &[("etag", tag)], "one"));
+    }
+    assert!(a.calls(500) && a.told.is_none());
+}
+
+#[test]
+fn a_name_is_good_only_where_it_was_given() {
+    let (_, mut a, _) = two();
+    let tagged = |text: &str| with(200, &[("etag", "\"v1\"")], text);
+    let follow = |a: &mut Vm, at: u64, text: &str| {
+        let (number, callout) = a.answered(at, tagged(text)).call.expect("a second call");
+        a.call = Some(number);
+        told(&callout)
+    };
+    a.tick(0);
+    // The first document is asked for whole: it says where the content is.
+    assert_eq!(follow(&mut a, 0, "see http://b/y"), None);
+    a.answered(0, tagged("one"));
+    assert!(a.calls(100) && a.told.is_none());
+    assert_eq!(follow(&mut a, 100, "see http://b/y").as_deref(), Some("\"v1\""));
+    assert_eq!(a.answered(100, with(304, &[], "")).fetched, Some(Fetched::Same));
+    assert!(a.calls(200));
+    assert_eq!(follow(&mut a, 200, "see http://b/z"), None, "elsewhere it may be the name of something else");
+    assert_eq!(a.answered(200, with(304, &[], "")).fetched, Some(Fetched::Status(304)));
+    assert_eq!(a.text(), "one");
 }
 
 #[test]
@@ -309,7 +382,7 @@ fn a_fetch_that_began_before_the_question_does_not_answer_it() {
     a.snapshot.want(Mono(SECOND));
     a.gets(2, "one");
     assert!(!a.snapshot.looked_since(Mono(SECOND)));
-    assert!(a.calls(2));
+    assert!(a.tick(2).out_of_turn && a.call.is_some());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use portcullis_common::config::{PluginName, Size};
 use portcullis_common::explain::RawExplain;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use portcullis_common::values::source::Source;
@@ -80,29 +81,6 @@ pub struct RawCache {
     /// How much memory they may take, per worker. `0B` remembers none. Default `4MiB`, at most `256MiB`.
     #[cfg_attr(feature = "schema", schemars(required))]
     pub size: Option<Size>,
-}
-
-/// What happens to requests that no rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Unmatched {
-    /// They are refused: 403 `unmatched`.
-    Deny,
-    /// They pass, without facts.
-    Allow,
-}
-
-/// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Preflights {
-    /// The rules decide, as about any request.
-    #[default]
-    Check,
-    /// They pass, without facts.
-    Pass,
 }
 
 /// The metadata of a protected resource: RFC 9728, section 2.

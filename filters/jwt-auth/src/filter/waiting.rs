@@ -6,8 +6,8 @@ use portcullis_common::clock::Mono;
 use portcullis_common::filter::Step;
 use portcullis_common::host::Host;
 
-use super::{Asked, JwtAuth};
-use crate::servers::{MOVED, Missing, What};
+use super::{Asked, JwtAuth, Rejection};
+use crate::servers::{MOVED, What};
 
 /// The most requests that wait at once, in one worker.
 const MAX_WAITING: usize = 1024;
@@ -19,23 +19,39 @@ pub struct Stream {
 }
 
 /// A request that waits for keys or a deny list.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Waiting {
     /// When it began to.
     since: Mono,
     /// How long it may.
     until: Mono,
+    /// What it would be refused for, and by which rule.
+    refusal: (Option<usize>, Rejection),
+    /// What the servers had told when that was found.
+    epoch: u64,
 }
 
 /// How much longer a request may wait.
-#[derive(Clone, Copy)]
 pub(super) enum Patience {
     /// As long as its provider allows.
     Fresh,
     /// It waited already.
     Left(Waiting),
     /// No longer.
-    Over,
+    Over(Waiting),
+}
+
+impl Patience {
+    /// The refusal of a request that waited, if judging it anew could find nothing else: the servers told nothing since. Requests are
+    /// woken by whatever moves, many at once, and a token without `kid` has up to eight signatures to be checked.
+    pub(super) fn refusal(&self, epoch: u64) -> Option<(Option<usize>, Rejection)> {
+        match self {
+            Patience::Left(waiting) | Patience::Over(waiting) if waiting.epoch == epoch => {
+                Some(waiting.refusal.clone())
+            }
+            _ => None,
+        }
+    }
 }
 
 impl JwtAuth {
@@ -44,17 +60,18 @@ impl JwtAuth {
         &mut self,
         stream: &mut Stream,
         asked: Asked<'_>,
-        missing: &Missing,
-        patience: Patience,
+        refusal: (Option<usize>, &Rejection),
+        patience: &Patience,
     ) -> Option<Step<Waiting>> {
         let now = asked.now.mono();
+        let missing = refusal.1.missing.as_ref()?;
         let provider = asked.policy.providers.get(missing.provider)?;
-        let waiting = match patience {
-            Patience::Fresh => Waiting { since: now, until: now.after(provider.wait) },
-            Patience::Left(waiting) if now < waiting.until => waiting,
-            Patience::Left(_) | Patience::Over => return None,
+        let (since, until) = match patience {
+            Patience::Fresh => (now, now.after(provider.wait)),
+            Patience::Left(waiting) if now < waiting.until => (waiting.since, waiting.until),
+            Patience::Left(_) | Patience::Over(_) => return None,
         };
-        if !self.servers.ask_for(missing, waiting.since, waiting.until, now) {
+        if !self.servers.ask_for(missing, since, until, now) {
             return None;
         }
         if matches!(patience, Patience::Fresh) {
@@ -68,10 +85,12 @@ impl JwtAuth {
             }
         }
         stream.waits = Some(Rc::clone(&self.waiting));
-        Some(Step::Wait(MOVED, waiting.until.since(now), waiting))
+        let refusal = (refusal.0, refusal.1.clone());
+        let waiting = Waiting { since, until, refusal, epoch: self.servers.epoch() };
+        Some(Step::Wait(MOVED, until.since(now), waiting))
     }
 
-    pub(super) fn count_wait(&mut self, host: &dyn Host, patience: Patience, how: &'static str) {
+    pub(super) fn count_wait(&mut self, host: &dyn Host, patience: &Patience, how: &'static str) {
         if !matches!(patience, Patience::Fresh) {
             self.counters.waited(host, how);
         }

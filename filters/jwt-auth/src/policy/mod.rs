@@ -19,15 +19,16 @@ use portcullis_common::config::{ConfigError, HeaderName};
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::owned::OwnedHeaders;
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::matching::rules::Rules;
-use portcullis_common::mode::{Enforcement, Mode};
+use portcullis_common::mode::Enforcement;
 use portcullis_common::values::source::Source;
 
 use self::provider::{headers_free, told_apart};
 use self::rules::NO_RULES;
-use crate::config::{Preflights, RawConfig, Unmatched};
+use crate::config::RawConfig;
 use crate::credentials::Location;
 use crate::resource::Resource;
 
@@ -92,12 +93,6 @@ impl Policy {
     pub fn new(raw: RawConfig) -> Result<(Policy, Notes), ConfigError> {
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
-        if mode == Mode::Shadow && raw.percent.is_some() {
-            return Err(error(
-                "percent",
-                "a share of nothing: the plugin is in shadow; leave out one of the two",
-            ));
-        }
         let raw_providers = raw.providers.ok_or_else(|| {
             error("providers", "missing; write one provider with issuer, audiences, algorithms and keys")
         })?;

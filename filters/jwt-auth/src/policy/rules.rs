@@ -1,9 +1,9 @@
 //! Which requests need what.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use portcullis_common::config::ConfigError;
+use portcullis_common::matching::listed::{Head, List, Problem};
 use portcullis_common::matching::rules::Rules;
 use portcullis_common::mode::{Enforcement, Mode, Percent};
 use portcullis_common::values::source::Source;
@@ -69,35 +69,13 @@ pub(super) fn rules(
     if raw.is_empty() {
         return Err(error("rules", NO_RULES));
     }
-    let mut matches = Vec::new();
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
-    for (n, rule) in raw.into_iter().enumerate() {
-        let path = format!("rules[{n}]");
-        let name = rule.name.map_or_else(|| format!("rule-{n}").into(), |name| name.0);
-        if let Some(first) = names.insert(Rc::clone(&name), n) {
-            return Err(error(
-                format!("{path}.name"),
-                format!("{name} is the name of rules[{first}] too; give each rule its own"),
-            ));
-        }
-        let matching = rule.matches.ok_or_else(|| {
-            error(format!("{path}.match"), "missing; write {path: \"/**\"}, or {} for every request")
-        })?;
-        if let Some(part) = matching.empty_part() {
-            return Err(error(
-                format!("{path}.match.{part}"),
-                "empty, so nothing would match; leave it out, or list what should",
-            ));
-        }
-        if rule.mode == Some(Mode::Shadow) && rule.percent.is_some() {
-            return Err(error(
-                format!("{path}.percent"),
-                "a share of nothing: the rule is in shadow; leave out one of the two",
-            ));
-        }
-        let enforcement = Enforcement::new(rule.mode.unwrap_or(mode), rule.percent.or(percent));
-        let require = rule.require.ok_or_else(|| {
+    let wrong = |(field, problem): Problem| error(field, problem);
+    let mut list = List::new(mode, percent).map_err(wrong)?;
+    let mut rules = Vec::new();
+    for rule in raw {
+        let RawRule { name, matches, require, mode, percent } = rule;
+        let (path, name, enforcement) = list.next(Head { name, matches, mode, percent }).map_err(wrong)?;
+        let require = require.ok_or_else(|| {
             error(
                 format!("{path}.require"),
                 "missing; write none, {any: [PROVIDER]}, {all: [PROVIDER]} or {optional: [PROVIDER]}",
@@ -105,16 +83,8 @@ pub(super) fn rules(
         })?;
         let (require, requirement) = self::require(&format!("{path}.require"), require, providers)?;
         rules.push(Rule { name, require, requirement, enforcement });
-        matches.push(matching);
     }
-    let matches = Rules::new(&matches);
-    if let Some((covered, by)) = matches.covered() {
-        let problem = format!(
-            "can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front"
-        );
-        return Err(error(format!("rules[{covered}].match"), problem));
-    }
-    Ok((matches, rules))
+    Ok((list.done().map_err(wrong)?, rules))
 }
 
 fn require(

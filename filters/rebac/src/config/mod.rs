@@ -15,6 +15,7 @@ pub mod tuples;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
+use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
 use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
@@ -69,7 +70,7 @@ pub struct RawConfig {
     pub explain: Option<RawExplain>,
 }
 
-/// Who answers: one of these.
+/// Who answers: one of the three; the first may stand beside one of the others, for what `fallback` and `compare` say.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Engine", extend("minProperties" = 1)))]
@@ -81,6 +82,11 @@ pub struct RawEngine {
     pub openfga: Option<RawOpenfga>,
     /// A SpiceDB server.
     pub spicedb: Option<RawSpicedb>,
+    /// `true`: while the engine outside the filter is away, the one inside it answers, if its tuples are not too old. Default `false`.
+    pub fallback: Option<bool>,
+    /// `true`: what the engine outside the filter answers is compared with what the one inside it says, and differences are counted.
+    /// The one outside counts. Default `false`.
+    pub compare: Option<bool>,
 }
 
 /// A model and its tuples.
@@ -97,17 +103,6 @@ pub struct RawEmbedded {
     /// The most steps that the answer to one question may take: relations and tuples that are looked at. Default 10000, from 1 to 1000000.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000000)))]
     pub max_steps: Option<Whole>,
-}
-
-/// What happens to requests that no rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Unmatched {
-    /// They are refused: 403 `unmatched`.
-    Deny,
-    /// They pass.
-    Allow,
 }
 
 /// A line in the log for each decision: plugin, rule, outcome, reason, and the question that decided.
@@ -160,16 +155,4 @@ pub enum OnError {
     Deny,
     /// They pass, and are counted.
     Allow,
-}
-
-/// What happens to CORS preflights: OPTIONS with exactly one `origin` and one `access-control-request-method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Preflights {
-    /// The rules decide, as about any request.
-    #[default]
-    Check,
-    /// They pass.
-    Pass,
 }

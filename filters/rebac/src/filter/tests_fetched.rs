@@ -174,6 +174,22 @@ fn a_bad_document_replaces_nothing_until_the_stale_window_is_over() {
 }
 
 #[test]
+fn a_crowd_does_not_wait_without_bound_and_whoever_leaves_makes_room() {
+    let mut a = Vm::new(&SharedData::default(), 0);
+    let request: Request =
+        [(":method", "GET"), (":path", "/documents/1"), (":authority", "a")].into_iter().collect();
+    let now = a.now();
+    let mut streams: Vec<Stream> = (0..1025).map(|_| Stream::default()).collect();
+    let mut ask =
+        |stream: &mut Stream| matches!(a.filter.on_request(stream, &request, &now, &a.host), Step::Wait(..));
+    let waiting = streams.iter_mut().map(&mut ask).filter(|waits| *waits).count();
+    assert_eq!(waiting, 1024);
+    streams.truncate(1000);
+    assert!(ask(&mut Stream::default()));
+    assert_eq!(a.host.metric("portcullis_rebac_waits_total.plugin=.=rebac;.;outcome=.=refused;.;"), 1);
+}
+
+#[test]
 fn what_the_client_lacks_refuses_also_where_errors_pass() {
     let mut a = Vm::new(&SharedData::default(), 0);
     a.host.set_property("portcullis.jwt-auth.subject", "ann#owner");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use portcullis_common::config::ConfigError;
+use portcullis_common::matching::listed::{Head, List, Problem};
 use portcullis_common::matching::rules::Rules;
 use portcullis_common::mode::{Enforcement, Mode, Percent};
 use portcullis_common::values::context::Reader;
@@ -114,46 +115,24 @@ pub(super) fn rules(
     if raw.is_empty() {
         return Err(error("rules", NO_RULES));
     }
-    let (mut matches, mut rules): (Vec<_>, Vec<Rule>) = (Vec::new(), Vec::new());
-    let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
-    for (n, rule) in raw.into_iter().enumerate() {
-        let path = format!("rules[{n}]");
-        let name = rule.name.map_or_else(|| format!("rule-{n}").into(), |name| name.0);
-        if let Some(first) = names.insert(Rc::clone(&name), n) {
-            let problem = format!("{name} is the name of rules[{first}] too; give each rule its own");
-            return Err(error(format!("{path}.name"), problem));
-        }
-        let matching = rule.matches.ok_or_else(|| {
-            error(format!("{path}.match"), "missing; write {path: \"/**\"}, or {} for every request")
-        })?;
-        if let Some(part) = matching.empty_part() {
-            let problem = "empty, so nothing would match; leave it out, or list what should";
-            return Err(error(format!("{path}.match.{part}"), problem));
-        }
-        if rule.mode == Some(Mode::Shadow) && rule.percent.is_some() {
-            let problem = "a share of nothing: the rule is in shadow; leave out one of the two";
-            return Err(error(format!("{path}.percent"), problem));
-        }
-        let checks = rule.checks.ok_or_else(|| {
+    let wrong = |(field, problem): Problem| error(field, problem);
+    let mut list = List::new(mode, percent).map_err(wrong)?;
+    let mut rules = Vec::new();
+    for rule in raw {
+        let RawRule { name, matches, checks, hide, on_error: own, mode, percent } = rule;
+        let (path, name, enforcement) = list.next(Head { name, matches, mode, percent }).map_err(wrong)?;
+        let checks = checks.ok_or_else(|| {
             error(format!("{path}.checks"), "missing; write none, {any: [CHECK]} or {all: [CHECK]}")
         })?;
         rules.push(Rule {
             name,
             checks: checks_of(&format!("{path}.checks"), checks, engine, identity)?,
-            hide: rule.hide == Some(true),
-            on_error: rule.on_error.unwrap_or(on_error),
-            enforcement: Enforcement::new(rule.mode.unwrap_or(mode), rule.percent.or(percent)),
+            hide: hide == Some(true),
+            on_error: own.unwrap_or(on_error),
+            enforcement,
         });
-        matches.push(matching);
     }
-    let matches = Rules::new(&matches);
-    if let Some((covered, by)) = matches.covered() {
-        let problem = format!(
-            "can never decide: rules[{by}] matches every request that it matches; remove it, or put it in front"
-        );
-        return Err(error(format!("rules[{covered}].match"), problem));
-    }
-    Ok((matches, rules))
+    Ok((list.done().map_err(wrong)?, rules))
 }
 
 fn checks_of(path: &str, raw: RawChecks, engine: &Engine, identity: &str) -> Result<Checks, ConfigError> {
