@@ -25,7 +25,8 @@ pub struct Asked {
     pub question: Question,
     /// The tuples that grant it, where that is known and somebody may be told.
     pub path: Vec<String>,
-    /// Who answered: `embedded`, or, of an engine outside the filter, `engine`, `cache`, `shared` or `stale`.
+    /// Who answered: `embedded`, or, of an engine outside the filter, `engine`, `cache`, `shared` or `stale`, or,
+    /// while that one is away, `fallback`.
     pub source: &'static str,
     /// The names of values that a condition lacks, as far as they are known.
     pub lacks: Option<Rc<str>>,

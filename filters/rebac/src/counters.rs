@@ -9,9 +9,9 @@ use crate::remote::meter::{BATCHES, CALLS, CHECKS, FAULTS, RETRIES};
 use crate::watching::{BREAKS, CHANGES, LAG, UP};
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 16] = [
+pub const FAMILIES: [&Family; 17] = [
     &DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &CALLS, &FAULTS, &CHECKS, &BATCHES,
-    &RETRIES, &UP, &LAG, &CHANGES, &BREAKS,
+    &RETRIES, &COMPARED, &UP, &LAG, &CHANGES, &BREAKS,
 ];
 
 /// Questions that have no answer.
@@ -62,6 +62,14 @@ pub const WAITS: Family = Family {
     help: "Requests that waited for tuples: `woken` (in time, or in vain), `timeout`, `refused` (too many waited already).",
 };
 
+/// Comparisons.
+pub const COMPARED: Family = Family {
+    name: "portcullis_rebac_compared_total",
+    kind: MetricKind::Counter,
+    labels: &[Label::Plugin, Label::Outcome],
+    help: "Answers of the engine outside the filter that were compared with the one inside: `same`, `different`.",
+};
+
 /// The counters.
 #[derive(Debug)]
 pub struct Counters {
@@ -74,6 +82,7 @@ pub struct Counters {
     fetches: Series<&'static str>,
     age: Series<()>,
     waits: Series<&'static str>,
+    compared: Series<&'static str>,
 }
 
 impl Counters {
@@ -89,6 +98,7 @@ impl Counters {
             fetches: Series::new(&FETCHES),
             age: Series::new(&AGE),
             waits: Series::new(&WAITS),
+            compared: Series::new(&COMPARED),
         }
     }
 
@@ -128,6 +138,12 @@ impl Counters {
         if let Some(gauge) = self.age.id(host, (), || vec![plugin]) {
             host.record(gauge, seconds);
         }
+    }
+
+    /// Two engines were compared.
+    pub fn compared(&mut self, host: &dyn Host, outcome: &'static str) {
+        let plugin = &self.plugin;
+        self.compared.count(host, outcome, || vec![&**plugin, outcome]);
     }
 
     /// A wait ended.

@@ -129,18 +129,20 @@ impl Filter for Rebac {
     }
 
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        let mut steps = Vec::new();
         if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
-            let mut steps = client.tick(remote, now.mono(), host);
+            steps = client.tick(remote, now.mono(), host);
             if let Some(watching) = &mut self.watching {
                 let bearer = client.bearer(remote, now.mono());
                 let authorization = bearer.as_ref().map(|bearer| bearer.as_ref().map(Bearer::expose));
                 let epoch = &mut client.memory.epoch;
                 steps.extend(watching.tick(now, host, authorization.map_err(|none| *none), epoch));
             }
-            return steps;
         }
-        let feed = self.feed.as_mut();
-        feed.map(|feed| feed.tick(now.mono(), host, &mut self.counters)).unwrap_or_default()
+        if let Some(feed) = &mut self.feed {
+            steps.extend(feed.tick(now.mono(), host, &mut self.counters));
+        }
+        steps
     }
 
     fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
@@ -150,8 +152,10 @@ impl Filter for Rebac {
             return steps;
         }
         let Event::Answered { tag, answer } = event else { return Vec::new() };
-        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
-            return client.answered(remote, tag, &answer, now.mono(), host).unwrap_or_default();
+        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client)
+            && let Some(steps) = client.answered(remote, tag, &answer, now.mono(), host)
+        {
+            return steps;
         }
         let feed = self.feed.as_mut();
         let steps = feed.and_then(|feed| feed.answered(tag, answer, now.mono(), host, &mut self.counters));

@@ -72,7 +72,7 @@ pub struct RawConfig {
     pub explain: Option<RawExplain>,
 }
 
-/// Who answers: one of these.
+/// Who answers: one of the three; the first may stand beside one of the others, for what `fallback` and `compare` say.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Engine", extend("minProperties" = 1)))]
@@ -84,6 +84,11 @@ pub struct RawEngine {
     pub openfga: Option<RawOpenfga>,
     /// A SpiceDB server.
     pub spicedb: Option<RawSpicedb>,
+    /// `true`: while the engine outside the filter is away, the one inside it answers, if its tuples are not too old. Default `false`.
+    pub fallback: Option<bool>,
+    /// `true`: what the engine outside the filter answers is compared with what the one inside it says, and differences are counted.
+    /// The one outside counts. Default `false`.
+    pub compare: Option<bool>,
 }
 
 /// A model and its tuples.

@@ -9,10 +9,11 @@ use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 
 use super::{Pending, Rebac, Scene};
+use crate::ask;
 use crate::combine::{self, Answered, Group, Judgement};
 use crate::judge::{self, Asks};
-use crate::policy::Policy;
 use crate::policy::remote::Server;
+use crate::policy::{Beside, Policy};
 use crate::remote::client::{Next, carried};
 use crate::remote::errand::{Errand, Slot, Stage, is_decided};
 use crate::remote::freshness;
@@ -48,9 +49,48 @@ impl Rebac {
         };
         let group = errand.group;
         match client.go_on(remote, errand, answers, now.mono(), host) {
-            Next::Done(answers) => self.conclude(scene, combine::combine(group, answers)),
+            Next::Done(answers) => {
+                let answers = self.beside(&policy, answers, host);
+                self.conclude(scene, combine::combine(group, answers))
+            }
             next => self.next(scene, next),
         }
+    }
+
+    /// Answers, as the engine inside the filter completes or compares them, if it is there for that.
+    fn beside(&mut self, policy: &Policy, answers: Vec<Answered>, host: &dyn Host) -> Vec<Answered> {
+        if policy.beside == Beside::default() {
+            return answers;
+        }
+        let beside = policy.beside;
+        let one = |answer: Answered| {
+            let Some(asked) = &answer.asked else { return answer };
+            let away = answer.holds == Err(Reason::EngineUnavailable);
+            let wanted = if away { beside.fallback } else { beside.compare && asked.source == "engine" };
+            if !wanted {
+                return answer;
+            }
+            let mut inside = ask::embedded(policy, asked.question.clone());
+            if inside.holds == Err(Reason::TuplesUnavailable) {
+                return answer;
+            }
+            if !away {
+                let same = answer.holds == inside.holds;
+                self.counters.compared(host, if same { "same" } else { "different" });
+                if !same {
+                    let word = |holds: Result<(), Reason>| holds.map_or_else(Reason::word, |()| "yes");
+                    let (theirs, ours) = (word(answer.holds), word(inside.holds));
+                    log::info!("{}: the engine says {theirs}, the one inside {ours}", policy.plugin.name);
+                    log::debug!("{}: {}", policy.plugin.name, asked.question);
+                }
+                return answer;
+            }
+            if let Some(asked) = &mut inside.asked {
+                asked.source = "fallback";
+            }
+            inside
+        };
+        answers.into_iter().map(one).collect()
     }
 
     /// What has to be waited for, or the judgement where nothing has.
@@ -103,7 +143,10 @@ impl Rebac {
             batches: Vec::new(),
         };
         match client.begin(remote, errand, now, host) {
-            Next::Done(answers) => Err(Box::new(combine::combine(group, answers))),
+            Next::Done(answers) => {
+                let answers = self.beside(policy, answers, host);
+                Err(Box::new(combine::combine(group, answers)))
+            }
             next => Ok(next),
         }
     }

@@ -455,3 +455,52 @@ fn a_configuration_that_cannot_be_asked_is_refused_where_it_is_wrong() {
         assert!(!error.to_string().contains("hush"), "{error}");
     }
 }
+
+fn beside(what: &str) -> Value {
+    let mut config = config();
+    config["engine"]["embedded"] = json!({
+        "model": "model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [user]\n    define editor: [user]\n",
+        "tuples": ["document:1#viewer@user:ann"],
+    });
+    config["engine"][what] = json!(true);
+    config
+}
+
+#[test]
+fn while_the_engine_is_away_the_one_inside_answers_if_that_is_written() {
+    let mut vm = Vm::new(&beside("fallback"));
+    assert_eq!(vm.asked("/documents/1", &Answer::Timeout), (200, ""));
+    assert_eq!(vm.asked("/documents/2", &Answer::Timeout), (403, "relation_denied"));
+    assert_eq!(vm.asked("/open/2", &Answer::Timeout), (403, "relation_denied"));
+    // It says nothing against what the engine says, and what it says is not remembered.
+    assert_eq!(vm.asked("/documents/1", &http(401, "")), (503, "credentials_refused"));
+    assert_eq!(vm.asked("/documents/1", &allowed(false)), (403, "relation_denied"));
+    for _ in 0..5 {
+        assert_eq!(vm.asked("/documents/3", &Answer::Timeout), (403, "relation_denied"));
+    }
+    assert_eq!(vm.get("/documents/3").said(), (403, "relation_denied"), "left alone");
+    vm.now += 2_000 * MS;
+    assert_eq!(vm.asked("/documents/3", &allowed(true)), (200, ""));
+}
+
+#[test]
+fn two_engines_are_compared_and_the_one_outside_counts() {
+    let mut vm = Vm::new(&beside("compare"));
+    assert_eq!(vm.asked("/documents/1", &allowed(true)), (200, ""));
+    assert_eq!(vm.asked("/documents/2", &allowed(true)), (200, ""));
+    assert_eq!(vm.asked("/documents/3", &Answer::Timeout), (503, "engine_unavailable"));
+    assert_eq!(vm.get("/documents/2").said(), (200, ""));
+    assert_eq!((vm.counted("outcome=.=same"), vm.counted("outcome=.=different")), (1, 1));
+}
+
+#[test]
+fn an_engine_inside_beside_one_outside_needs_something_to_do() {
+    let mut idle = beside("fallback");
+    idle["engine"]["fallback"] = json!(false);
+    let mut alone = beside("compare");
+    alone["engine"].as_object_mut().unwrap().remove("openfga");
+    for (config, path) in [(idle, "engine.embedded"), (alone, "engine.compare")] {
+        let error = Rebac::configure(config.to_string().as_bytes(), &MemoryHost::default()).unwrap_err();
+        assert_eq!(error.path(), path, "{error}");
+    }
+}

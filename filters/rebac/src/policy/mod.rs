@@ -55,6 +55,8 @@ pub struct Policy {
     pub engine: Engine,
     /// The engine outside the filter that is asked, if one is.
     pub remote: Option<Remote>,
+    /// What the engine inside is for beside it.
+    pub beside: Beside,
     /// Where its tuples are fetched, if they are.
     pub fetched: Option<Fetched>,
     /// The most steps of an answer.
@@ -105,6 +107,15 @@ impl DecisionLog {
     }
 }
 
+/// What the engine inside the filter is for, where another one is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// It answers while the other is away.
+    pub fallback: bool,
+    /// It is compared with the other.
+    pub compare: bool,
+}
+
 impl Policy {
     /// Checks a configuration.
     ///
@@ -112,18 +123,32 @@ impl Policy {
     /// What is wrong, where, and what to write instead.
     pub fn new(mut raw: RawConfig) -> Result<Policy, ConfigError> {
         let remote = remote::remote(&mut raw)?;
+        let beside = raw.engine.as_ref().map_or_else(Beside::default, |engine| Beside {
+            fallback: engine.fallback == Some(true),
+            compare: engine.compare == Some(true),
+        });
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
         let inside = raw.engine.and_then(|engine| engine.embedded);
         let (engine, fetched, max_steps) = match (inside, &remote) {
-            (Some(embedded), None) => {
+            (Some(_), Some(_)) if beside == Beside::default() => {
+                let problem = "two engines, and nothing for the one inside to do; write fallback: true or compare: true beside it, or remove it";
+                return Err(error("engine.embedded", problem));
+            }
+            (inside, _) if beside != Beside::default() && (inside.is_none() || remote.is_none()) => {
+                let field = if beside.fallback { "engine.fallback" } else { "engine.compare" };
+                return Err(error(
+                    field,
+                    "for an engine inside the filter beside one outside; remove it, or write both",
+                ));
+            }
+            (Some(embedded), _) => {
                 let max_steps = max_steps(embedded.max_steps)?;
                 let (engine, fetched) = engine::embedded(embedded)?;
                 (engine, fetched, max_steps)
             }
             (None, Some(_)) => (Engine::default(), None, STEPS),
-            (Some(_), Some(_)) => return Err(error("engine", "two engines; write one of them")),
             (None, None) => {
                 let problem = "missing; write {embedded: {model, tuples}}, {openfga: {cluster, store, model}} or {spicedb: {cluster, token}}";
                 return Err(error("engine", problem));
@@ -155,6 +180,7 @@ impl Policy {
             identity,
             engine,
             remote,
+            beside,
             fetched,
             max_steps,
             matches,
