@@ -713,13 +713,15 @@ async fn the_guide_of_openfga_prints_what_it_shows() {
 async fn the_guide_of_spicedb_prints_what_it_shows() {
     let upstream = Upstream::start().await;
     let server = Engine::start(Kind::Spicedb("demo-do-not-use"), &[]);
-    let file = paths::root().join("envoy/rebac-spicedb.yaml");
-    let envoy = example(&file, &upstream, "spicedb", server.grpc()).await;
     let commands = commands("spicedb");
     assert_eq!(commands.len(), 3, "the guide's commands were not found");
-    let replaced =
-        [("127.0.0.1:8443", server.http().to_string()), ("127.0.0.1:10000", envoy.address().to_string())];
-    run(&commands, &replaced);
+    let mut replaced = vec![("127.0.0.1:8443", server.http().to_string())];
+    // As in the guide: what was written is there before the gateway is.
+    run(&commands[..1], &replaced);
+    let file = paths::root().join("envoy/rebac-spicedb.yaml");
+    let envoy = example(&file, &upstream, "spicedb", server.grpc()).await;
+    replaced.push(("127.0.0.1:10000", envoy.address().to_string()));
+    run(&commands[1..], &replaced);
     // What the guide shows of the configuration is the example's.
     let shown = markdown::Page::read("envoy/guides/spicedb.md").blocks();
     let shown = shown.iter().find(|block| block.text.starts_with("engine:")).unwrap();
