@@ -88,10 +88,6 @@ fn the_chain_for_production_is_the_one_for_envoy() {
     for (field, value) in merged.as_object().unwrap() {
         assert_eq!(value, &manager[field], "{field}");
     }
-    let mut logs = examples::objects("production/access-log.yaml");
-    let labels = "/spec/meshConfig/extensionProviders/0/envoyFileAccessLog/logFormat/labels/verdicts";
-    logs[0].pointer_mut(labels).and_then(Value::as_object_mut).unwrap().remove("rebac").unwrap();
-    assert_eq!(logs, examples::objects("../observability/access-log.istio.yaml"));
 }
 
 /// What reads files for Kubernetes takes such a key for a boolean (YAML 1.1), and then a JWK has no `n` or `y`.
