@@ -5,6 +5,7 @@ SHELL := /bin/sh
 CARGO := cargo
 # Which filters there are, and what each exports, stands in filters/*/abi/exports.
 TOOLS := $(CARGO) run --quiet --locked --package portcullis-tests --bin
+CHECK := $(CARGO) run --quiet --locked --package portcullis-check --bin portcullis-check --
 SEND := PORT="$(PORT)" ADMIN_PORT="$(ADMIN_PORT)" UPSTREAM_PORT="$(UPSTREAM_PORT)"
 
 help: ## what there is to do
@@ -36,6 +37,12 @@ test: build test-modules ## unit, wasm and Envoy rings with our own fakes; at mo
 
 test-all: build test-modules ## make test, and then everything that takes longer: fuzzing, long runs, real peers, the reproducible build
 	@tests/all
+
+check: toolchain ## checks CONFIG= (files, folders) without Envoy, every error with its line; REQUEST='GET /path -H "name: value"' says what that would get
+	@$(CHECK) $(CONFIG) $(if $(FILTER),--filter $(FILTER)) $(OPTIONS) $(if $(REQUEST),--request "$$REQUEST")
+
+import: toolchain ## writes FROM='s jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours; says what it leaves behind
+	@$(CHECK) --import $(FROM)
 
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
 	@tests/lint
@@ -87,4 +94,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build oci dist test test-all lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token upstream stats build oci dist test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

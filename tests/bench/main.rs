@@ -3,9 +3,10 @@
 //! One Envoy with one worker and a listener for each variant, one upstream, one run. The variants take turns, in another
 //! order each round; what counts is the difference to the listener without filters in the same round. A bar is met when the
 //! upper 95 % bound of the paired difference meets it. Microseconds are those of this machine on this day: read ratios, and
-//! multiples of **g**, one property getter in the same run.
+//! multiples of **g**, one property getter in the same run. Before that, what a reload of tuples does to the requests beside it.
 
 mod load;
+mod reload;
 mod stats;
 mod variants;
 
@@ -24,6 +25,12 @@ const REQUESTS: usize = 1500;
 #[tokio::main]
 async fn main() {
     let only: Vec<String> = std::env::args().skip(1).collect();
+    if only.is_empty() || only.iter().any(|name| name == "reload") {
+        reload::measure().await;
+    }
+    if only.len() == 1 && only[0] == "reload" {
+        return;
+    }
     let upstream = Upstream::start().await;
     let chosen = variants(&only);
     let listeners: Vec<_> = chosen.iter().map(|v| v.listener.clone()).collect();

@@ -128,7 +128,13 @@ pub trait Filter: Sized + 'static {
     /// The stream is gone, whether or not it was ever answered: give back what it held.
     fn on_done(&mut self, _stream: &mut Self::Stream, _now: &Now, _host: &dyn Host) {}
 
-    /// Time passed: every 50 ms while a stream waits, every 250 ms while [`Filter::keeps_watch`], else never.
+    /// Whom the step that was just taken after an answer wakes: the streams that wait for these keys.
+    fn wakes(&mut self) -> Vec<WaitKey> {
+        Vec::new()
+    }
+
+    /// Time passed: every 50 ms while a stream waits (after 2 ms when the first one begins to), every 250 ms while
+    /// [`Filter::keeps_watch`], else never.
     fn on_tick(&mut self, _now: &Now, _host: &dyn Host) -> Vec<RootStep> {
         Vec::new()
     }

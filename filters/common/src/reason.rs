@@ -62,6 +62,18 @@ pub enum Reason {
     TooManyTuples,
     /// What the filter itself answers is asked for by another method.
     MethodNotAllowed,
+    /// There is no engine to ask.
+    EngineUnavailable,
+    /// The engine refuses the gateway's own credentials.
+    CredentialsRefused,
+    /// The engine has no such store or model.
+    ModelRefused,
+    /// The engine knows nothing of what the rule asks about.
+    MappingRefused,
+    /// The token by which the client asks for a fresh answer is none.
+    FreshnessInvalid,
+    /// More fresh answers are asked for than the gateway fetches.
+    FreshnessLimited,
 }
 
 /// How a reason is put to a client.
@@ -79,7 +91,7 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; 33] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
@@ -107,6 +119,12 @@ impl Reason {
         Reason::TuplesUnavailable,
         Reason::TooManyTuples,
         Reason::MethodNotAllowed,
+        Reason::EngineUnavailable,
+        Reason::CredentialsRefused,
+        Reason::ModelRefused,
+        Reason::MappingRefused,
+        Reason::FreshnessInvalid,
+        Reason::FreshnessLimited,
     ];
 
     /// The word and what goes with it.
@@ -209,6 +227,24 @@ impl Reason {
             Reason::MethodNotAllowed => {
                 ("method_not_allowed", 405, UNIMPLEMENTED, "This is answered to GET and HEAD alone.")
             }
+            Reason::EngineUnavailable => {
+                ("engine_unavailable", 503, UNAVAILABLE, "Permissions cannot be checked just now.")
+            }
+            Reason::CredentialsRefused => {
+                ("credentials_refused", 503, UNAVAILABLE, "This gateway may not check permissions just now.")
+            }
+            Reason::ModelRefused => {
+                ("model_refused", 500, INTERNAL, "This gateway asks about permissions that are not there.")
+            }
+            Reason::MappingRefused => {
+                ("mapping_refused", 500, INTERNAL, "This gateway asks about permissions that are not there.")
+            }
+            Reason::FreshnessInvalid => {
+                ("freshness_invalid", 400, INVALID_ARGUMENT, "The token of an earlier write cannot be used.")
+            }
+            Reason::FreshnessLimited => {
+                ("freshness_limited", 429, RESOURCE_EXHAUSTED, "Too many requests ask for fresh answers.")
+            }
         };
         Spec { word, status, grpc, detail }
     }
@@ -222,6 +258,7 @@ impl Reason {
                 | Reason::KeysUnavailable
                 | Reason::DenyListUnavailable
                 | Reason::TuplesUnavailable
+                | Reason::EngineUnavailable
         )
     }
 

@@ -7,11 +7,13 @@ use crate::engine::{self, Fault, Hop, Unaskable};
 use crate::policy::Policy;
 use crate::question::Question;
 
+const SOURCE: &str = "embedded";
+
 /// Asks the engine inside the filter.
 #[must_use]
 pub fn embedded(policy: &Policy, question: Question) -> Answered {
     if !policy.engine.is_ready() {
-        let asked = Asked { question, path: Vec::new() };
+        let asked = Asked { question, path: Vec::new(), source: SOURCE, lacks: None };
         return Answered { asked: Some(asked), holds: Err(Reason::TuplesUnavailable) };
     }
     let answer = policy.engine.check(engine::Question {
@@ -31,7 +33,7 @@ pub fn embedded(policy: &Policy, question: Question) -> Answered {
     };
     let holds = holds.and_then(|holds| if holds { Ok(()) } else { Err(Reason::RelationDenied) });
     let path = path.into_iter().map(|Hop(tuple)| tuple).collect();
-    Answered { asked: Some(Asked { question, path }), holds }
+    Answered { asked: Some(Asked { question, path, source: SOURCE, lacks: None }), holds }
 }
 
 fn reason_of(fault: Fault) -> Reason {

@@ -3,6 +3,8 @@
 //! Answers are taken one at a time and in order, so that an engine that answers at once is not asked more than the judgement needs;
 //! the answers of an engine that is asked for all of them together are taken from their list.
 
+use std::rc::Rc;
+
 use portcullis_common::reason::Reason;
 
 use crate::question::Question;
@@ -23,6 +25,10 @@ pub struct Asked {
     pub question: Question,
     /// The tuples that grant it, where that is known and somebody may be told.
     pub path: Vec<String>,
+    /// Who answered: `embedded`, or, of an engine outside the filter, `engine`, `cache`, `shared` or `stale`.
+    pub source: &'static str,
+    /// The names of values that a condition lacks, as far as they are known.
+    pub lacks: Option<Rc<str>>,
 }
 
 /// What came of a check: the question, if one could be asked, and whether it holds.
@@ -111,7 +117,7 @@ mod tests {
             tuples: Vec::new(),
             context: serde_json::Map::new(),
         };
-        Asked { question, path: Vec::new() }
+        Asked { question, path: Vec::new(), source: "embedded", lacks: None }
     }
 
     /// `y` holds, `n` does not, `?` has no answer, `-` could not even be asked.

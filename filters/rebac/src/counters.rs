@@ -5,8 +5,14 @@ use std::rc::Rc;
 use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
+use crate::remote::meter::{BATCHES, CALLS, CHECKS, FAULTS, RETRIES};
+use crate::watching::{BREAKS, CHANGES, LAG, UP};
+
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 7] = [&DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS];
+pub const FAMILIES: [&Family; 16] = [
+    &DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &CALLS, &FAULTS, &CHECKS, &BATCHES,
+    &RETRIES, &UP, &LAG, &CHANGES, &BREAKS,
+];
 
 /// Questions that have no answer.
 pub const ERRORS: Family = Family {

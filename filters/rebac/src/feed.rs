@@ -19,8 +19,9 @@ use crate::policy::Policy;
 pub const MOVED: WaitKey = 0;
 /// The tag of the calls for tuples: the upper half of the number; below stands which call it is.
 const TAG: u64 = 0x7475_706c << 32;
-/// How much of a document is read and sorted in one callback. It is what a worker's requests may have to wait for.
-const PIECE: Piece = Piece { bytes: 192 << 10, tuples: 40_000 };
+/// How much of a document is read and sorted in one callback: about three milliseconds' worth. It is what a worker's requests may
+/// have to wait for.
+const PIECE: Piece = Piece { bytes: 192 << 10, tuples: 300_000 };
 
 /// Tuples that are fetched.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! From request to step.
 
+mod remotely;
 mod waiting;
 
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::Edits;
 use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
-use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step};
+use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step, WaitKey};
 use portcullis_common::host::Host;
 use portcullis_common::matching::listed::Preflights;
 use portcullis_common::reason::Reason;
@@ -25,10 +26,23 @@ use crate::feed::Feed;
 use crate::judge::{self, Judged};
 use crate::policy::Policy;
 use crate::policy::fetched::MAX_SIZE;
+use crate::policy::remote::Bearer;
+use crate::remote::client::{self, Client};
+use crate::remote::errand::Errand;
 use crate::trace;
+use crate::watching::Watching;
 
 use self::waiting::Patience;
 pub use self::waiting::{Stream, Waiting};
+
+/// Why a request waits.
+#[derive(Debug)]
+pub enum Pending {
+    /// For tuples.
+    Tuples(Waiting),
+    /// For an engine outside the filter.
+    Engine(Box<Errand>),
+}
 
 /// The filter.
 #[derive(Debug)]
@@ -36,6 +50,10 @@ pub struct Rebac {
     policy: Rc<Policy>,
     /// Tuples that are fetched.
     feed: Option<Feed>,
+    /// What asks the engine outside the filter, if there is one.
+    client: Option<Client>,
+    /// What tells it of changes.
+    watching: Option<Watching>,
     /// Held by every request that waits, so that they can be counted.
     waiting: Rc<()>,
     counters: Counters,
@@ -45,9 +63,8 @@ impl Filter for Rebac {
     const NAME: &'static str = "rebac";
     const CLOCK: Clock = Clock::Wall;
     const PAUSES: bool = true;
-    const GRPC: bool = false;
     const MAX_ANSWER: usize = MAX_SIZE;
-    type Pending = Waiting;
+    type Pending = Pending;
     type Stream = Stream;
 
     fn configure(config: &[u8], host: &dyn Host) -> Result<Self, ConfigError> {
@@ -55,7 +72,8 @@ impl Filter for Rebac {
         let policy = Policy::new(raw)?;
         let mut counters = Counters::new(&policy.plugin.name);
         counters.model(host, policy.engine.schema().counts());
-        if policy.fetched.is_none() {
+        let client = policy.remote.as_ref().map(|remote| Client::new(remote, &policy.plugin.name));
+        if policy.fetched.is_none() && client.is_none() {
             let store = policy.engine.store();
             let (tuples, bytes) = (store.len(), store.bytes());
             log::info!("{}: {tuples} tuples, in {bytes} bytes", policy.plugin.name);
@@ -63,7 +81,8 @@ impl Filter for Rebac {
         }
         let policy = Rc::new(policy);
         let feed = if policy.enabled { Feed::new(&policy, host) } else { None };
-        Ok(Rebac { policy, feed, waiting: Rc::new(()), counters })
+        let watching = if policy.enabled { Watching::new(&policy, host) } else { None };
+        Ok(Rebac { policy, feed, client, watching, waiting: Rc::new(()), counters })
     }
 
     fn plugin(&self) -> &Plugin {
@@ -76,9 +95,12 @@ impl Filter for Rebac {
         request: &Request,
         now: &Now,
         host: &dyn Host,
-    ) -> Step<Waiting> {
+    ) -> Step<Pending> {
         if !self.policy.enabled {
             return Step::Allow(Edits::default());
+        }
+        if self.client.is_some() {
+            return self.ask(request, now, host);
         }
         self.decide(stream, request, now, host, Patience::Fresh)
     }
@@ -87,31 +109,57 @@ impl Filter for Rebac {
         &mut self,
         stream: &mut Stream,
         request: &Request,
-        pending: Waiting,
+        pending: Pending,
         answers: Vec<Answer>,
         now: &Now,
         host: &dyn Host,
-    ) -> Step<Waiting> {
+    ) -> Step<Pending> {
         stream.waits = None;
+        let waiting = match pending {
+            Pending::Tuples(waiting) => waiting,
+            Pending::Engine(errand) => return self.go_on(request, *errand, &answers, now, host),
+        };
         let is_woken = matches!(answers.as_slice(), [Answer::Woken]);
-        let patience = if is_woken { Patience::Left(pending) } else { Patience::Over };
+        let patience = if is_woken { Patience::Left(waiting) } else { Patience::Over };
         self.decide(stream, request, now, host, patience)
     }
 
+    fn wakes(&mut self) -> Vec<WaitKey> {
+        self.client.as_mut().map(Client::wakes).unwrap_or_default()
+    }
+
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
+            let mut steps = client.tick(remote, now.mono(), host);
+            if let Some(watching) = &mut self.watching {
+                let bearer = client.bearer(remote, now.mono());
+                let authorization = bearer.as_ref().map(|bearer| bearer.as_ref().map(Bearer::expose));
+                let epoch = &mut client.memory.epoch;
+                steps.extend(watching.tick(now, host, authorization.map_err(|none| *none), epoch));
+            }
+            return steps;
+        }
         let feed = self.feed.as_mut();
         feed.map(|feed| feed.tick(now.mono(), host, &mut self.counters)).unwrap_or_default()
     }
 
     fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
-        let (Event::Answered { tag, answer }, Some(feed)) = (event, &mut self.feed) else {
-            return Vec::new();
-        };
-        feed.answered(tag, answer, now.mono(), host, &mut self.counters).unwrap_or_default()
+        if let (Some(client), Some(watching)) = (&mut self.client, &mut self.watching)
+            && let Some(steps) = watching.event(&event, now, host, &mut client.memory.epoch)
+        {
+            return steps;
+        }
+        let Event::Answered { tag, answer } = event else { return Vec::new() };
+        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
+            return client.answered(remote, tag, &answer, now.mono(), host).unwrap_or_default();
+        }
+        let feed = self.feed.as_mut();
+        let steps = feed.and_then(|feed| feed.answered(tag, answer, now.mono(), host, &mut self.counters));
+        steps.unwrap_or_default()
     }
 
     fn keeps_watch(&self) -> bool {
-        self.feed.is_some()
+        self.feed.is_some() || self.policy.remote.as_ref().is_some_and(client::keeps_watch)
     }
 
     fn hurries(&self) -> bool {
@@ -137,7 +185,7 @@ impl Rebac {
         now: &Now,
         host: &dyn Host,
         patience: Patience,
-    ) -> Step<Waiting> {
+    ) -> Step<Pending> {
         let policy = Rc::clone(&self.policy);
         if let Some(batch) = policy.batch.as_ref().filter(|batch| batch::is_for(batch, request))
             && !(policy.preflights == Preflights::Pass && request.is_preflight())
@@ -158,7 +206,12 @@ impl Rebac {
             Err(wait) => return wait,
         };
         let scene = Scene { policy: &policy, rule: judged.rule, request, now, host };
-        match judged.judgement {
+        self.conclude(scene, judged.judgement)
+    }
+
+    /// From a judgement to a step.
+    fn conclude(&mut self, scene: Scene<'_>, judgement: Judgement) -> Step<Pending> {
+        match judgement {
             Judgement::Unasked => Step::Allow(self.pass(scene, None)),
             Judgement::Granted(asked) => Step::Allow(self.pass(scene, Some(&asked))),
             Judgement::Refused(reason, asked) => self.refuse(scene, reason, asked.as_ref()),
@@ -174,7 +227,7 @@ impl Rebac {
         patience: Patience,
         ask: impl Fn() -> T,
         lacks: impl Fn(&T) -> bool,
-    ) -> Result<T, Step<Waiting>> {
+    ) -> Result<T, Step<Pending>> {
         let mut answer = ask();
         if lacks(&answer) {
             if matches!(patience, Patience::Fresh) && self.look(now, host) {
@@ -198,7 +251,7 @@ impl Rebac {
         request: &Request,
         now: &Now,
         host: &dyn Host,
-    ) -> Step<Waiting> {
+    ) -> Step<Pending> {
         let (outcome, reason) = match &answer {
             Ok(_) => (Outcome::Allow, None),
             Err((reason, _)) => (Outcome::Deny, Some(*reason)),
@@ -225,6 +278,9 @@ impl Rebac {
                 let seconds = next.since(now.mono()).as_secs().saturating_add(1);
                 refusal.header("retry-after", &seconds.to_string())
             }
+            Reason::EngineUnavailable | Reason::CredentialsRefused | Reason::FreshnessLimited => {
+                refusal.header("retry-after", "1")
+            }
             _ => refusal,
         }
     }
@@ -236,7 +292,7 @@ impl Rebac {
             Reason::TooManyTuples => "tuples",
             Reason::ConditionUnresolved => "condition",
             Reason::CheckTooLong => "too_long",
-            Reason::TuplesUnavailable => "unavailable",
+            Reason::TuplesUnavailable | Reason::EngineUnavailable => "unavailable",
             _ => return,
         };
         self.counters.error(host, cause);
@@ -267,7 +323,7 @@ impl Rebac {
     }
 
     /// A request does not pass: why, and the question that decided.
-    fn refuse(&mut self, scene: Scene<'_>, reason: Reason, asked: Option<&Asked>) -> Step<Waiting> {
+    fn refuse(&mut self, scene: Scene<'_>, reason: Reason, asked: Option<&Asked>) -> Step<Pending> {
         let Scene { policy, rule, request, now, host } = scene;
         let name = policy.rule_name(rule);
         let of_rule = rule.and_then(|n| policy.rules.get(n));
@@ -309,7 +365,9 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
     if !explain.is_for(value) {
         return None;
     }
-    let mut text = explain::text(&policy.plugin.name, verdict, "embedded", now.elapsed_micros(Rebac::CLOCK));
+    let otherwise = if policy.remote.is_some() { "engine" } else { "embedded" };
+    let source = asked.map_or(otherwise, |asked| asked.source);
+    let mut text = explain::text(&policy.plugin.name, verdict, source, now.elapsed_micros(Rebac::CLOCK));
     if let Some(asked) = asked {
         // A Structured Field string takes visible ASCII without quotes and backslashes as it stands.
         let plain = |text: &str| -> String { text.chars().map(trace::plain).collect() };
@@ -319,6 +377,11 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
         if !asked.path.is_empty() {
             text.push_str(";by=\"");
             text.push_str(&plain(&asked.path.join(" ")));
+            text.push('"');
+        }
+        if let Some(lacks) = &asked.lacks {
+            text.push_str(";lacks=\"");
+            text.push_str(&plain(lacks));
             text.push('"');
         }
     }
@@ -331,3 +394,5 @@ mod tests;
 mod tests_fetched;
 #[cfg(test)]
 mod tests_own;
+#[cfg(test)]
+mod tests_remote;

@@ -85,6 +85,17 @@ impl<'a> Given<'a> {
         let (relation, subject) = rest.split_once('@').ok_or(FORM)?;
         Ok(Given { object, relation, subject, condition: None })
     }
+
+    /// Holds its parts to their grammar.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn is_tuple(&self) -> Result<(), &'static str> {
+        if !is_relation(self.relation) {
+            return Err("the relation is empty, or holds blanks or : # @");
+        }
+        Object::parse(self.object).and(Subject::parse(self.subject)).map(drop)
+    }
 }
 
 /// An object: `type:id`.
@@ -108,7 +119,7 @@ impl<'a> Object<'a> {
         if object.id == "*" {
             return Err("an object cannot be everybody of a type; write its id");
         }
-        if text.chars().count() > LONGEST_OBJECT {
+        if is_longer(text, LONGEST_OBJECT) {
             return Err("an object is longer than 256 characters");
         }
         Ok(object)
@@ -120,10 +131,23 @@ fn typed(text: &str) -> Result<Object<'_>, &'static str> {
     if kind.is_empty() || id.is_empty() {
         return Err("an object without a type or an id; write it as document:1");
     }
-    if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#') || id.contains(':') {
+    if holds_blank_or(text, "#") || id.contains(':') {
         return Err("an object holds blanks, control characters, # or a second colon");
     }
     Ok(Object { text, kind, id })
+}
+
+/// Whether a text holds a blank, a control character, or one of these. Nearly all are ASCII, and there are many of them.
+fn holds_blank_or(text: &str, others: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|b| b <= b' ' || b == 0x7F || others.bytes().any(|other| b == other));
+    }
+    text.contains(|c: char| c.is_control() || c.is_whitespace() || others.contains(c))
+}
+
+/// Whether a text has more characters than this.
+fn is_longer(text: &str, most: usize) -> bool {
+    text.len() > most && text.chars().count() > most
 }
 
 /// Whether objects may have this id, by the rule of OpenFGA's own validators, which is narrower than its server's.
@@ -136,9 +160,7 @@ pub fn is_plain_id(id: &str) -> bool {
 /// Whether a relation could have this name.
 #[must_use]
 pub fn is_relation(text: &str) -> bool {
-    !text.is_empty()
-        && text.chars().count() <= 50
-        && !text.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '#' | '@'))
+    !text.is_empty() && !is_longer(text, 50) && !holds_blank_or(text, ":#@")
 }
 
 /// Who is asked about.
@@ -158,7 +180,7 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &'a str) -> Result<Subject<'a>, &'static str> {
-        if text.chars().count() > LONGEST_SUBJECT {
+        if is_longer(text, LONGEST_SUBJECT) {
             return Err("a subject is longer than 512 characters");
         }
         if let Some((object, relation)) = text.split_once('#') {

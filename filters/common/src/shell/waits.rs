@@ -120,16 +120,24 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
         Awaits::Key(_) => Vec::new(),
     };
     let now = since.again();
-    let step = {
+    let (step, wakes) = {
         let filter = root.filter.try_borrow_mut().ok();
         let held = state.try_borrow_mut().ok();
-        match (filter, held) {
-            (Some(mut filter), Some(mut held)) => {
-                filter.as_mut().map(|f| f.on_answer(&mut held, &request, pending, answers, &now, &Proxy))
-            }
+        let taken = match (filter, held) {
+            (Some(mut filter), Some(mut held)) => filter.as_mut().map(|f| {
+                let step = f.on_answer(&mut held, &request, pending, answers, &now, &Proxy);
+                (step, f.wakes())
+            }),
             _ => None,
-        }
+        };
+        taken.map_or((None, Vec::new()), |(step, wakes)| (Some(step), wakes))
     };
+    if !wakes.is_empty() {
+        wakes.into_iter().for_each(|key| wake(root, key));
+        // They are let go by the next tick, which then comes at once: each with its own context, and none inside another.
+        root.releasing.set(true);
+        root.set_pace();
+    }
     let step =
         step.unwrap_or_else(|| Step::Reply(Refusal::new(Reason::HostError).reply(request.protocol(), None)));
     settle(root, id, &state, request, step, now, paused)

@@ -4,12 +4,16 @@
 //! |---|---|
 //! | this one | the plugin, and its engine |
 //! | [`batch`] | many questions at once |
+//! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
 //! | [`tuples`] | tuples, written or fetched |
+//! | [`watch`] | watching what changes in them |
 
 pub mod batch;
+pub mod remote;
 pub mod rules;
 pub mod tuples;
+pub mod watch;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
@@ -19,6 +23,7 @@ use portcullis_common::mode::{Mode, Percent};
 use serde::Deserialize;
 
 use self::batch::RawBatch;
+use self::remote::{RawCache, RawFreshness, RawOpenfga, RawSpicedb};
 use self::rules::RawRule;
 use self::tuples::RawTuples;
 
@@ -48,8 +53,13 @@ pub struct RawConfig {
     /// What happens to requests that no rule matches.
     #[cfg_attr(feature = "schema", schemars(required))]
     pub unmatched: Option<Unmatched>,
-    /// What happens to requests about which nobody can be asked: the tuples could not be fetched. Default `deny`.
+    /// What happens to requests about which nobody can be asked: the tuples could not be fetched, or the engine is away. Default
+    /// `deny`.
     pub on_error: Option<OnError>,
+    /// What is remembered of the answers of an engine outside the filter.
+    pub cache: Option<RawCache>,
+    /// When an engine outside the filter has to answer freshly.
+    pub freshness: Option<RawFreshness>,
     /// `pass`: CORS preflights are not asked about. Default `check`.
     pub preflights: Option<Preflights>,
     /// `keep`: `%2F` in a path is three characters of a segment. Default `refuse`: such a path is ambiguous.
@@ -62,15 +72,18 @@ pub struct RawConfig {
     pub explain: Option<RawExplain>,
 }
 
-/// Who answers.
+/// Who answers: one of these.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Engine"))]
-#[serde(deny_unknown_fields, expecting = "an object with embedded")]
+#[cfg_attr(feature = "schema", schemars(rename = "Engine", extend("minProperties" = 1)))]
+#[serde(deny_unknown_fields, expecting = "an object with embedded, openfga or spicedb")]
 pub struct RawEngine {
     /// The filter itself.
-    #[cfg_attr(feature = "schema", schemars(required))]
     pub embedded: Option<RawEmbedded>,
+    /// An OpenFGA server.
+    pub openfga: Option<RawOpenfga>,
+    /// A SpiceDB server.
+    pub spicedb: Option<RawSpicedb>,
 }
 
 /// A model and its tuples.

@@ -31,7 +31,7 @@ use store::Store;
 pub const MAX_DEPTH: u32 = 25;
 
 /// A model with its tuples.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Engine {
     schema: Schema,
     /// Replaced as a whole while answers are given.
@@ -107,6 +107,12 @@ impl Engine {
         let schema = Schema::new(model).map_err(LoadError::Model)?;
         let store = Store::new(&schema, tuples).map_err(|(at, problem)| LoadError::Tuple { at, problem })?;
         Ok(Engine { schema, store: RefCell::new(Rc::new(store)), ready: Cell::new(true) })
+    }
+
+    /// Whether it has no model: another engine is asked. What would be held to a model then is held to that engine's grammar alone.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.schema.is_empty()
     }
 
     /// The tuples.

@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 use crate::condition::Condition;
 use crate::model::validate::{INLINE, validate};
 use crate::model::{self, Facet, Kind, Model, ModelError, Name, ParameterType, Rewrite};
-use crate::tuples::Subject;
 
 /// The most relations of a model. OpenFGA has no such limit, but one of a model's size.
 const MAX_RELATIONS: usize = 4096;
@@ -20,7 +19,7 @@ const MAX_CONDITIONS: usize = 25;
 const MAX_PARAMETERS: usize = 25;
 
 /// A model by numbers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Schema {
     types: BTreeMap<Box<str>, u16>,
     type_names: Vec<Rc<str>>,
@@ -290,17 +289,12 @@ impl Schema {
     pub(super) fn permits(
         &self,
         relation: u16,
-        subject: Subject<'_>,
+        kind: u16,
+        facet: Whom,
         condition: Option<u16>,
     ) -> Result<(), String> {
-        let unknown = || "of no type and relation of the model".to_owned();
+        let unknown = || "of no relation of the model".to_owned();
         let relation = self.relations.get(usize::from(relation)).ok_or_else(unknown)?;
-        let kind = self.kind(subject.kind()).ok_or_else(unknown)?;
-        let facet = match subject {
-            Subject::One(_) => Whom::One,
-            Subject::Everybody(_) => Whom::Everybody,
-            Subject::Related(_, name) => Whom::Related(self.relation(kind, name).ok_or_else(unknown)?),
-        };
         if relation.is_tupleset && facet != Whom::One {
             return Err(format!("{} takes plain objects only", relation.name));
         }
@@ -332,6 +326,12 @@ impl Schema {
             "false" if is_truth => Json::Bool(false),
             _ => Json::String(text),
         }
+    }
+
+    /// Whether it has no types.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
     }
 
     /// How many types, relations and conditions there are.

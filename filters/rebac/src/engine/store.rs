@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::names::Names;
-use super::schema::Schema;
+use super::schema::{Schema, Whom};
 use super::sorting::Sorting;
 use crate::tuples::{Given, Object, Subject, Tuple};
 
@@ -187,12 +187,13 @@ pub(super) fn fits<'a>(schema: &Schema, tuple: Given<'a>) -> Result<Fits<'a>, St
         .ok_or_else(|| format!("{} has no relation {}", object.kind, tuple.relation))?;
     let subject_kind =
         schema.kind(subject.kind()).ok_or_else(|| format!("there is no type {}", subject.kind()))?;
-    let facet = match subject {
-        Subject::One(_) => ONE,
-        Subject::Everybody(_) => EVERYBODY,
+    let (facet, whom) = match subject {
+        Subject::One(_) => (ONE, Whom::One),
+        Subject::Everybody(_) => (EVERYBODY, Whom::Everybody),
         Subject::Related(_, name) => {
             let there = schema.relation(subject_kind, name);
-            related(there.ok_or_else(|| format!("{} has no relation {name}", subject.kind()))?)
+            let there = there.ok_or_else(|| format!("{} has no relation {name}", subject.kind()))?;
+            (related(there), Whom::Related(there))
         }
     };
     let condition = match tuple.condition {
@@ -207,7 +208,7 @@ pub(super) fn fits<'a>(schema: &Schema, tuple: Given<'a>) -> Result<Fits<'a>, St
             Some((number, context))
         }
     };
-    schema.permits(relation, subject, condition.map(|(number, _)| number))?;
+    schema.permits(relation, subject_kind, whom, condition.map(|(number, _)| number))?;
     Ok(Fits { object, kind, relation, subject, subject_kind, related: facet, condition })
 }
 

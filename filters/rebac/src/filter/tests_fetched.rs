@@ -121,7 +121,8 @@ fn requests_wait_for_the_first_tuples_and_for_no_longer_than_they_may() {
     let now = a.now();
     let again =
         a.filter.on_answer(&mut Stream::default(), &request, pending, vec![Answer::Woken], &now, &a.host);
-    assert!(matches!(again, Step::Wait(_, left, _) if left.as_secs() == 1), "{again:?}");
+    let Step::Wait(_, left, pending) = again else { panic!("{again:?}") };
+    assert_eq!(left.as_secs(), 1);
     let over =
         a.filter.on_answer(&mut Stream::default(), &request, pending, vec![Answer::Timeout], &now, &a.host);
     let Step::Reply(reply) = over else { panic!("{over:?}") };
@@ -170,6 +171,22 @@ fn a_bad_document_replaces_nothing_until_the_stale_window_is_over() {
     a.gets(200, "[\"document:2#viewer@user:ann\"]");
     assert_eq!(a.asks("/documents/1"), said(403, "relation_denied"));
     assert_eq!(a.asks("/documents/2"), said(200, "allow"));
+}
+
+#[test]
+fn a_crowd_does_not_wait_without_bound_and_whoever_leaves_makes_room() {
+    let mut a = Vm::new(&SharedData::default(), 0);
+    let request: Request =
+        [(":method", "GET"), (":path", "/documents/1"), (":authority", "a")].into_iter().collect();
+    let now = a.now();
+    let mut streams: Vec<Stream> = (0..1025).map(|_| Stream::default()).collect();
+    let mut ask =
+        |stream: &mut Stream| matches!(a.filter.on_request(stream, &request, &now, &a.host), Step::Wait(..));
+    let waiting = streams.iter_mut().map(&mut ask).filter(|waits| *waits).count();
+    assert_eq!(waiting, 1024);
+    streams.truncate(1000);
+    assert!(ask(&mut Stream::default()));
+    assert_eq!(a.host.metric("portcullis_rebac_waits_total.plugin=.=rebac;.;outcome=.=refused;.;"), 1);
 }
 
 #[test]

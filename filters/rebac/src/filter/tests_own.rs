@@ -58,7 +58,7 @@ fn host(claims: &[(&str, &str)]) -> MemoryHost {
     host
 }
 
-fn send(config: &Value, host: &MemoryHost, method: &str, path: &str) -> Step<super::Waiting> {
+fn send(config: &Value, host: &MemoryHost, method: &str, path: &str) -> Step<super::Pending> {
     let mut filter = Rebac::configure(config.to_string().as_bytes(), host).unwrap_or_else(|e| panic!("{e}"));
     let request: Request = [(":method", method), (":path", path), (":authority", "a")].into_iter().collect();
     filter.on_request(&mut Stream::default(), &request, &Now::at(Wall(0), Mono(0)), host)

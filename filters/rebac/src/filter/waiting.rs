@@ -6,7 +6,7 @@ use portcullis_common::clock::{Mono, Now};
 use portcullis_common::filter::Step;
 use portcullis_common::host::Host;
 
-use super::Rebac;
+use super::{Pending, Rebac};
 use crate::feed::MOVED;
 
 /// The most requests that wait at once, in one worker.
@@ -53,7 +53,7 @@ impl Rebac {
         now: &Now,
         host: &dyn Host,
         patience: Patience,
-    ) -> Option<Step<Waiting>> {
+    ) -> Option<Step<Pending>> {
         let (feed, fetched) = (self.feed.as_ref()?, self.policy.fetched.as_ref()?);
         let now = now.mono();
         let waiting = match patience {
@@ -70,7 +70,7 @@ impl Rebac {
             return None;
         }
         stream.waits = Some(Rc::clone(&self.waiting));
-        Some(Step::Wait(MOVED, waiting.until.since(now), waiting))
+        Some(Step::Wait(MOVED, waiting.until.since(now), Pending::Tuples(waiting)))
     }
 
     /// A request's wait is over, if it waited.

@@ -6,16 +6,20 @@
 //! | [`batch`] | the endpoint for many questions |
 //! | [`engine`] | the model and the tuples |
 //! | [`fetched`] | where tuples are fetched |
+//! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
+//! | `watch` | how changes are watched |
 
 pub mod batch;
 pub mod engine;
 pub mod fetched;
+pub mod remote;
 pub mod rules;
+mod watch;
 
 use std::rc::Rc;
 
-use portcullis_common::config::ConfigError;
+use portcullis_common::config::{ConfigError, Whole};
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
@@ -30,6 +34,7 @@ use crate::engine::Engine;
 
 pub use self::batch::Batch;
 pub use self::fetched::Fetched;
+pub use self::remote::Remote;
 pub use self::rules::{Check, Checks, Rule};
 
 const NAME: &str = "rebac";
@@ -46,8 +51,10 @@ pub struct Policy {
     pub enabled: bool,
     /// The plugin whose subject and claims are read.
     pub identity: Rc<str>,
-    /// Who answers.
+    /// The engine inside the filter; it knows nothing where another one is asked.
     pub engine: Engine,
+    /// The engine outside the filter that is asked, if one is.
+    pub remote: Option<Remote>,
     /// Where its tuples are fetched, if they are.
     pub fetched: Option<Fetched>,
     /// The most steps of an answer.
@@ -103,24 +110,25 @@ impl Policy {
     ///
     /// # Errors
     /// What is wrong, where, and what to write instead.
-    pub fn new(raw: RawConfig) -> Result<Policy, ConfigError> {
+    pub fn new(mut raw: RawConfig) -> Result<Policy, ConfigError> {
+        let remote = remote::remote(&mut raw)?;
         let name = raw.name.map_or_else(|| NAME.into(), |n| n.0);
         let identity = raw.identity.map_or_else(|| "jwt-auth".into(), |n| n.0);
         let mode = raw.mode.unwrap_or_default();
-        let engine =
-            raw.engine.ok_or_else(|| error("engine", "missing; write {embedded: {model, tuples}}"))?;
-        let embedded =
-            engine.embedded.ok_or_else(|| error("engine.embedded", "missing; write {model, tuples}"))?;
-        let max_steps = match embedded.max_steps {
-            None => STEPS,
-            Some(steps) => {
-                let fits = u32::try_from(steps.get()).ok().filter(|n| (1..=1_000_000).contains(n));
-                fits.ok_or_else(|| {
-                    error("engine.embedded.max_steps", "out of range; write a number from 1 to 1000000")
-                })?
+        let inside = raw.engine.and_then(|engine| engine.embedded);
+        let (engine, fetched, max_steps) = match (inside, &remote) {
+            (Some(embedded), None) => {
+                let max_steps = max_steps(embedded.max_steps)?;
+                let (engine, fetched) = engine::embedded(embedded)?;
+                (engine, fetched, max_steps)
+            }
+            (None, Some(_)) => (Engine::default(), None, STEPS),
+            (Some(_), Some(_)) => return Err(error("engine", "two engines; write one of them")),
+            (None, None) => {
+                let problem = "missing; write {embedded: {model, tuples}}, {openfga: {cluster, store, model}} or {spicedb: {cluster, token}}";
+                return Err(error("engine", problem));
             }
         };
-        let (engine, fetched) = engine::embedded(embedded)?;
         let unmatched = raw.unmatched.ok_or_else(|| {
             error("unmatched", "missing; write deny to refuse what no rule matches, or allow to let it pass")
         })?;
@@ -128,6 +136,14 @@ impl Policy {
         let defaults = rules::Defaults { mode, percent: raw.percent, on_error };
         let raw_rules = raw.rules.ok_or_else(|| error("rules", rules::NO_RULES))?;
         let (matches, rules) = rules::rules(raw_rules, &engine, &identity, defaults)?;
+        if let Some(remote) = &remote {
+            rules::fit_for(remote, &rules)?;
+        }
+        if remote.is_some() && raw.batch.is_some() {
+            let problem =
+                "answered by the engine inside the filter alone; remove it, or write engine.embedded";
+            return Err(error("batch", problem));
+        }
         let batch = raw.batch.map(|raw| batch::batch(raw, &engine, &identity)).transpose()?;
         let decision_log = raw.decision_log.map(DecisionLog::new).transpose()?;
         let explain = raw.explain.map(|raw| {
@@ -138,6 +154,7 @@ impl Policy {
             enabled: raw.enabled.unwrap_or(true),
             identity,
             engine,
+            remote,
             fetched,
             max_steps,
             matches,
@@ -159,6 +176,12 @@ impl Policy {
         let rule = rule.and_then(|n| self.rules.get(n));
         rule.map_or_else(|| facts::UNMATCHED.into(), |rule| Rc::clone(&rule.name))
     }
+}
+
+fn max_steps(raw: Option<Whole>) -> Result<u32, ConfigError> {
+    let Some(steps) = raw else { return Ok(STEPS) };
+    let fits = u32::try_from(steps.get()).ok().filter(|n| (1..=1_000_000).contains(n));
+    fits.ok_or_else(|| error("engine.embedded.max_steps", "out of range; write a number from 1 to 1000000"))
 }
 
 // Out of line: none of the calls is on a way that is taken twice.

@@ -15,7 +15,8 @@ use super::error;
 use crate::config::OnError;
 use crate::config::rules::{RawCheck, RawChecks, RawOwn, RawRelation, RawRule};
 use crate::engine::Engine;
-use crate::tuples::{Given, Subject};
+use crate::policy::remote::{Remote, Server};
+use crate::tuples::{self, Given, Subject};
 
 /// A checked rule.
 #[derive(Debug)]
@@ -168,6 +169,10 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
     type_of(&at("subject"), &subject, engine)?;
     let kind = type_of(&at("object"), &object, engine)?;
     let known = |path: String, name: &str| {
+        if engine.is_blank() {
+            let problem = "not a relation; write a name without blanks, colon, # and @";
+            return if tuples::is_relation(name) { Ok(Rc::from(name)) } else { Err(error(path, problem)) };
+        }
         if engine.schema().relation(kind, name).is_some() {
             return Ok(Rc::from(name));
         }
@@ -230,14 +235,14 @@ pub(super) fn with(
     }
     let mut values = Vec::new();
     for (name, template) in context.unwrap_or_default() {
-        if !engine.schema().has_parameter(&name) {
+        if !engine.is_blank() && !engine.schema().has_parameter(&name) {
             let problem = "no condition of the model has this parameter; remove it, or mend its name";
             return Err(error(at(&format!("context.{name}")), problem));
         }
         values.push((name.into(), Filled::new(template, identity)));
     }
     if let Some(now) = &now
-        && !engine.schema().has_parameter(now)
+        && (now.is_empty() || !(engine.is_blank() || engine.schema().has_parameter(now)))
     {
         return Err(error(at("now"), "no condition of the model has this parameter; mend its name"));
     }
@@ -266,12 +271,33 @@ fn own_tuple(
     let sample = |template: &Template| template.fill(|_| Ok("x".to_owned())).unwrap_or_default();
     let (subject, thing) = (sample(&user), sample(&object));
     let given = Given { object: &thing, relation: &relation, subject: &subject, condition: None };
-    engine.fits(given).map_err(|problem| error(path, format!("{problem}; see the model for what fits")))?;
+    let fits = if engine.is_blank() { given.is_tuple().map_err(str::to_owned) } else { engine.fits(given) };
+    fits.map_err(|problem| error(path, format!("{problem}; see the model for what fits")))?;
     Ok(OwnTuple {
         subject: Filled::new(user, identity),
         relation: relation.into(),
         object: Filled::new(object, identity),
     })
+}
+
+/// Whether an engine outside the filter can be asked what rules ask.
+///
+/// # Errors
+/// What it cannot, where, and what to write instead.
+pub(super) fn fit_for(remote: &Remote, rules: &[Rule]) -> Result<(), ConfigError> {
+    let Server::Spicedb(_) = &remote.server else { return Ok(()) };
+    for (n, rule) in rules.iter().enumerate() {
+        let (group, checks) = match &rule.checks {
+            Checks::Nothing => continue,
+            Checks::Any(checks) => ("any", checks),
+            Checks::All(checks) => ("all", checks),
+        };
+        if let Some(at) = checks.iter().position(|check| !check.tuples.is_empty()) {
+            let problem = "SpiceDB takes no tuples with a question; ask about any of several subjects instead, such as group:{claim.group}#member";
+            return Err(error(format!("rules[{n}].checks.{group}[{at}].tuples"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn not_from_client(path: String, template: &Template, allowed: bool) -> Result<(), ConfigError> {
@@ -294,7 +320,7 @@ pub(super) fn type_of(path: &str, template: &Template, engine: &Engine) -> Resul
     }
     let kind = template.lead().split_once(':').map(|(kind, _)| kind);
     let kind = kind.ok_or_else(|| error(path, "no type in front; write it as \"user:{subject}\""))?;
-    let number = engine.schema().kind(kind);
+    let number = if engine.is_blank() { Some(0) } else { engine.schema().kind(kind) };
     let number =
         number.ok_or_else(|| error(path, format!("the model has no type {kind}; write one that it has")))?;
     if template.sources().next().is_none() {

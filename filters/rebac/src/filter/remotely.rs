@@ -1,0 +1,128 @@
+//! Requests that an engine outside the filter decides about.
+
+use std::rc::Rc;
+
+use portcullis_common::clock::{Mono, Now};
+use portcullis_common::filter::{Answer, Step};
+use portcullis_common::host::Host;
+use portcullis_common::reason::Reason;
+use portcullis_common::request::Request;
+
+use super::{Pending, Rebac, Scene};
+use crate::combine::{self, Answered, Group, Judgement};
+use crate::judge::{self, Asks};
+use crate::policy::Policy;
+use crate::policy::remote::Server;
+use crate::remote::client::{Next, carried};
+use crate::remote::errand::{Errand, Slot, Stage, is_decided};
+use crate::remote::freshness;
+
+impl Rebac {
+    /// Decides by what is remembered, or asks.
+    pub(super) fn ask(&mut self, request: &Request, now: &Now, host: &dyn Host) -> Step<Pending> {
+        let policy = Rc::clone(&self.policy);
+        let (rule, next) = match judge::questions(&policy, request, now, host) {
+            Ok(asks) => (Some(asks.rule), self.begin(&policy, asks, request, now.mono(), host)),
+            Err(judged) => (judged.rule, Err(Box::new(judged.judgement))),
+        };
+        let scene = Scene { policy: &policy, rule, request, now, host };
+        match next {
+            Ok(next) => self.next(scene, next),
+            Err(judgement) => self.conclude(scene, *judgement),
+        }
+    }
+
+    /// Goes on with a request whose wait is over.
+    pub(super) fn go_on(
+        &mut self,
+        request: &Request,
+        errand: Errand,
+        answers: &[Answer],
+        now: &Now,
+        host: &dyn Host,
+    ) -> Step<Pending> {
+        let policy = Rc::clone(&self.policy);
+        let scene = Scene { policy: &policy, rule: Some(errand.rule), request, now, host };
+        let (Some(remote), Some(client)) = (&policy.remote, &mut self.client) else {
+            return self.refuse(scene, Reason::HostError, None);
+        };
+        let group = errand.group;
+        match client.go_on(remote, errand, answers, now.mono(), host) {
+            Next::Done(answers) => self.conclude(scene, combine::combine(group, answers)),
+            next => self.next(scene, next),
+        }
+    }
+
+    /// What has to be waited for, or the judgement where nothing has.
+    fn begin(
+        &mut self,
+        policy: &Policy,
+        asks: Asks,
+        request: &Request,
+        now: Mono,
+        host: &dyn Host,
+    ) -> Result<Next, Box<Judgement>> {
+        let refused = |reason| Box::new(Judgement::Refused(reason, None));
+        let (Some(remote), Some(client)) = (&policy.remote, &mut self.client) else {
+            return Err(refused(Reason::HostError));
+        };
+        let has_tokens = matches!(remote.server, Server::Spicedb(_));
+        let (wanted, by_header) =
+            freshness::wanted(&remote.freshness, request, has_tokens).map_err(refused)?;
+        let Asks { rule, group, questions } = asks;
+        let mut slots = Vec::with_capacity(questions.len());
+        for question in questions {
+            slots.push(match question {
+                Ok(question) => client.look(remote, question, &wanted, now, host),
+                Err(reason) => Slot::Answered(Answered { asked: None, holds: Err(reason) }),
+            });
+            if is_decided(group, &slots) {
+                break;
+            }
+        }
+        if needs_nothing(group, &slots) {
+            let answers = slots.into_iter().filter_map(|slot| match slot {
+                Slot::Answered(answered) => Some(answered),
+                _ => None,
+            });
+            return Err(Box::new(combine::combine(group, answers)));
+        }
+        if by_header && !client.may_be_fresh(now) {
+            return Err(refused(Reason::FreshnessLimited));
+        }
+        let errand = Errand {
+            rule,
+            group,
+            slots,
+            wanted,
+            until: now.after(remote.calls.timeout),
+            headers: carried(request),
+            stage: Stage::Called,
+            attempt: 0,
+            sent: now,
+            batches: Vec::new(),
+        };
+        match client.begin(remote, errand, now, host) {
+            Next::Done(answers) => Err(Box::new(combine::combine(group, answers))),
+            next => Ok(next),
+        }
+    }
+
+    fn next(&mut self, scene: Scene<'_>, next: Next) -> Step<Pending> {
+        match next {
+            Next::Done(_) => self.refuse(scene, Reason::HostError, None),
+            Next::Call(callouts, errand) => Step::Call(callouts, Pending::Engine(Box::new(errand))),
+            Next::Wait(key, time, errand) => Step::Wait(key, time, Pending::Engine(Box::new(errand))),
+        }
+    }
+}
+
+/// Whether the judgement is known without asking: something answered decides, nothing is open, or all have to hold and one cannot be
+/// asked.
+fn needs_nothing(group: Group, slots: &[Slot]) -> bool {
+    let open = |slot: &Slot| matches!(slot, Slot::Open { .. });
+    let unaskable = |slot: &Slot| matches!(slot, Slot::Answered(Answered { holds: Err(_), .. }));
+    is_decided(group, slots)
+        || !slots.iter().any(open)
+        || (group == Group::All && slots.iter().any(unaskable))
+}

@@ -1,0 +1,140 @@
+//! The questions of one request, on their way to an engine.
+
+use std::rc::Rc;
+
+use portcullis_common::clock::Mono;
+use portcullis_common::filter::WaitKey;
+use portcullis_common::reason::Reason;
+
+use super::Outcome;
+use super::fault::Fault;
+use super::flight::{Flight, Lead};
+use super::freshness::Wanted;
+use crate::combine::{Answered, Group};
+use crate::question::Question;
+
+/// A request's questions, and how far they got.
+#[derive(Debug)]
+pub struct Errand {
+    /// The rule that asks.
+    pub rule: usize,
+    /// What the questions are to each other.
+    pub group: Group,
+    /// One for each check, in their order.
+    pub slots: Vec<Slot>,
+    /// How new the answers have to be.
+    pub wanted: Wanted,
+    /// How long the request waits.
+    pub until: Mono,
+    /// Headers that calls carry on.
+    pub headers: Vec<(String, String)>,
+    /// What it waits for.
+    pub stage: Stage,
+    /// How often its calls were repeated.
+    pub attempt: u32,
+    /// When its calls left.
+    pub sent: Mono,
+    /// The slots of each call.
+    pub batches: Vec<Vec<usize>>,
+}
+
+/// What an errand waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The answers to its calls.
+    Called,
+    /// The time before they are repeated.
+    BackingOff,
+    /// Somebody else's answer.
+    Joined,
+    /// A token.
+    Token,
+}
+
+/// A check.
+#[derive(Debug)]
+pub enum Slot {
+    /// It is answered.
+    Answered(Answered),
+    /// It has to be asked. `stale` is what was remembered beyond its time.
+    Open {
+        /// The question.
+        question: Question,
+        /// Its key in the memory.
+        key: Rc<[u8]>,
+        /// What was remembered beyond its time.
+        stale: Option<bool>,
+    },
+    /// This errand asks it.
+    Led {
+        /// Its flight.
+        lead: Lead,
+        /// What was remembered beyond its time.
+        stale: Option<bool>,
+    },
+    /// Another one asks it.
+    Joined {
+        /// Its flight.
+        flight: Rc<Flight>,
+        /// What was remembered beyond its time.
+        stale: Option<bool>,
+    },
+}
+
+impl Slot {
+    /// What stands in a slot while it is made another one.
+    pub const NONE: Slot = Slot::Answered(Answered { asked: None, holds: Err(Reason::HostError) });
+
+    /// The flight, if this errand asks it.
+    #[must_use]
+    pub fn led(&self) -> Option<&Rc<Flight>> {
+        match self {
+            Slot::Led { lead, .. } => Some(&lead.flight),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Slot::Answered(answered) => match answered.holds {
+                Ok(()) => Some(Ok(true)),
+                Err(Reason::RelationDenied) => Some(Ok(false)),
+                Err(_) => Some(Err(Fault::Value)),
+            },
+            Slot::Open { .. } => None,
+            Slot::Led { lead, .. } => lead.flight.outcome(),
+            Slot::Joined { flight, .. } => flight.outcome(),
+        }
+    }
+}
+
+impl Errand {
+    /// The slots that this errand asks and that have no answer.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<usize> {
+        let open = |slot: &Slot| slot.led().is_some_and(|flight| flight.outcome().is_none());
+        self.slots.iter().enumerate().filter(|(_, slot)| open(slot)).map(|(at, _)| at).collect()
+    }
+
+    /// The first flight of somebody else that has no answer.
+    #[must_use]
+    pub fn awaited(&self) -> Option<WaitKey> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Joined { flight, .. } if flight.outcome().is_none() => Some(flight.number),
+            _ => None,
+        })
+    }
+
+    /// Whether what is answered decides.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        is_decided(self.group, &self.slots)
+    }
+}
+
+/// Whether what is answered of these decides: one that holds for any, a plain no for all.
+#[must_use]
+pub fn is_decided(group: Group, slots: &[Slot]) -> bool {
+    let decisive = Some(Ok(group == Group::Any));
+    slots.iter().any(|slot| slot.outcome() == decisive)
+}
