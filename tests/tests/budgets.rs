@@ -131,6 +131,38 @@ type document
 }
 
 #[test]
+fn a_remembered_decision() {
+    let config = json!({
+        "engine": {"openfga": {
+            "cluster": "openfga", "store": "01JF3ZK8W6X2Q9V5T7B4N1M0PC", "model": "01JF3ZK8W6X2Q9V5T7B4N1M0PD"
+        }},
+        "rules": [{"match": {"path": "/api/{id}"}, "checks": {"all": [
+            {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
+        ]}}],
+        "unmatched": "deny",
+    });
+    let plugin = Vm::new(&World::default(), "rebac").configure(config.to_string()).unwrap();
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "777");
+    let (stream, went) = plugin.request("GET", "/api/1007", &USUAL);
+    assert_eq!(went, Went::Waits);
+    let call = plugin.vm().callouts().pop().expect("a call");
+    plugin.answer_http(call.token, &[(":status", "200")], br#"{"allowed":true}"#);
+    assert_eq!(stream.went(), Went::On);
+    stream.end();
+    // No call to anybody, no shared data.
+    let want = [
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_get_property", 1),
+        ("proxy_get_current_time_nanoseconds", 2),
+        ("clock_time_get", 1),
+        ("proxy_set_property", 1),
+        ("proxy_increment_metric", 2),
+    ];
+    let one = || assert_eq!(plugin.request("GET", "/api/1007", &USUAL).1, Went::On);
+    costs("rebac, a remembered decision", warm(&plugin, one), &want, 20_000);
+}
+
+#[test]
 fn a_limit_on_a_subject() {
     let world = World::default();
     let config = json!({"headers": "none", "limits": [

@@ -11,7 +11,7 @@ use portcullis_common::filter::Callout;
 use portcullis_common::headers::Headers;
 use portcullis_common::memory::MemoryHost;
 use portcullis_common::request::{Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ask::Asked;
 use crate::attached::{Attached, Chain, Which};
@@ -314,13 +314,19 @@ impl<'a> Course<'a> {
 /// What a stream waits for.
 fn open_questions(calls: &[Callout], missed: &[Callout]) -> Vec<String> {
     let document = |callout: &Callout| match url(callout) {
-        Some(url) => format!("would fetch {url}; give it with --fetched {url}=FILE or --keys ISSUER=FILE"),
+        Some(url) => format!(
+            "would fetch {url}; give it with --fetched {url}=FILE (an issuer's keys also with --keys ISSUER=FILE)"
+        ),
         None => "waits for a call".to_owned(),
     };
     let question = |callout: &Callout| match callout {
         Callout::Http { cluster, body, .. } => {
             let to = url(callout).unwrap_or_default();
-            format!("asked of {cluster} at run time: {to} {}", String::from_utf8_lossy(body))
+            let mut relations = Vec::new();
+            if let Ok(body) = serde_json::from_slice(body) {
+                tuple_keys(&body, &mut relations);
+            }
+            format!("asked of {cluster} at run time: {to} {}", relations.join(", "))
         }
         Callout::Grpc { service, method, .. } => format!("asked at run time: {service}/{method}"),
     };
@@ -329,6 +335,16 @@ fn open_questions(calls: &[Callout], missed: &[Callout]) -> Vec<String> {
     } else {
         calls.iter().map(question).collect()
     }
+}
+
+/// The questions in a body as OpenFGA has them: `relation@object by subject`.
+fn tuple_keys(value: &Value, found: &mut Vec<String>) {
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    if let (Some(user), Some(relation), Some(object)) = (text("user"), text("relation"), text("object")) {
+        return found.push(format!("{relation}@{object} by {user}"));
+    }
+    value.as_array().into_iter().flatten().for_each(|item| tuple_keys(item, found));
+    value.as_object().into_iter().flat_map(|o| o.values()).for_each(|item| tuple_keys(item, found));
 }
 
 /// The last word of a filter's line about this verdict, if it says which check failed.
@@ -362,5 +378,26 @@ fn edited(headers: &mut Pairs, edit: &HeaderEdit) {
         }
         HeaderEdit::Add(name, value) => headers.push((name.to_string(), text(value))),
         HeaderEdit::Remove(name) => headers.retain(|(n, _)| *n != **name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_to_a_server_is_said_and_left_open() {
+        let body = json!({"tuple_key": {"user": "user:ann", "relation": "viewer", "object": "document:1"}});
+        let headers = [(":authority", "fga"), (":path", "/stores/1/check")];
+        let callout = Callout::Http {
+            cluster: "openfga".into(),
+            headers: headers.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            body: body.to_string().into_bytes(),
+            timeout: std::time::Duration::from_secs(1),
+        };
+        assert_eq!(
+            open_questions(&[callout], &[]),
+            ["asked of openfga at run time: fga/stores/1/check viewer@document:1 by user:ann"]
+        );
     }
 }

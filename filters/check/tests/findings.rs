@@ -57,15 +57,15 @@ fn what_users_read_has_no_errors() {
 #[test]
 fn plugins_in_several_files_are_one_chain() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../envoy/istio");
-    let files = ["jwt-auth.yaml", "rate-limit.yaml", "metrics.yaml"];
+    let files = ["jwt-auth.yaml", "rebac.yaml", "rate-limit.yaml", "metrics.yaml"];
     let files: Vec<File> =
         files.iter().flat_map(|f| report::read(folder.join(f).to_str().unwrap()).unwrap()).collect();
     let report = report::check(&files, None);
     let [(chain, _)] = report.chains.as_slice() else { panic!("{} chains", report.chains.len()) };
     let names: Vec<&str> = chain.plugins.iter().map(|p| p.name.as_str()).collect();
-    assert_eq!(names, ["limit-address", "jwt-auth", "limit-subject", "metrics"]);
+    assert_eq!(names, ["limit-address", "jwt-auth", "rebac", "limit-subject", "metrics"]);
     let only_the_demo_key = |f: &portcullis_check::finding::Finding| f.problem.contains("demo-do-not-use");
     assert!(report.findings.iter().all(only_the_demo_key), "{:?}", report.findings);
-    let alone = report::check(&files[1..2], None);
+    let alone = report::check(&files[2..3], None);
     assert!(alone.findings.iter().any(|f| f.problem.starts_with("no jwt-auth plugin is called jwt-auth")));
 }

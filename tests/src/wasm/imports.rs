@@ -9,6 +9,7 @@ use super::state::{Callout, HostState, LocalReply, Pairs};
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const BAD_ARGUMENT: u32 = 2;
+const PARSE_FAILURE: u32 = 4;
 const CAS_MISMATCH: u32 = 8;
 const INTERNAL_FAILURE: u32 = 10;
 
@@ -335,6 +336,9 @@ fn link_calls(linker: &mut Linker<HostState>) {
                                                timeout: u32,
                                                token: u32| {
         let (target, metadata, message) = (read(host, u, us), read(host, i, is), read(host, d, ds));
+        if host.data().unknown_clusters.contains(&target) {
+            return PARSE_FAILURE;
+        }
         let mut headers = as_text(pairs(metadata));
         headers.insert(0, (":path".into(), format!("/{}/{}", text(host, s, ss), text(host, m, ms))));
         call(host, target, headers, message, timeout, token)

@@ -10,7 +10,7 @@
 //! | [`jwt_authn`], [`requests`] | Envoy's filter, and its matches |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
 //! | [`local_ratelimit`] | Envoy's local rate limits |
-//! | [`write`] | JSON as YAML |
+//! | [`write`](mod@write) | JSON as YAML |
 
 pub mod istio;
 pub mod jwt_authn;

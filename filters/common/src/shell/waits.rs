@@ -135,7 +135,7 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
     if !wakes.is_empty() {
         wakes.into_iter().for_each(|key| wake(root, key));
         // They are let go by the next tick, which then comes at once: each with its own context, and none inside another.
-        root.releasing.set(true);
+        root.hurrying.set(true);
         root.set_pace();
     }
     let step =
