@@ -5,6 +5,7 @@ SHELL := /bin/sh
 CARGO := cargo
 # Which filters there are, and what each exports, stands in filters/*/abi/exports.
 TOOLS := $(CARGO) run --quiet --locked --package portcullis-tests --bin
+CHECK := $(CARGO) run --quiet --locked --package portcullis-check --bin portcullis-check --
 SEND := PORT="$(PORT)" ADMIN_PORT="$(ADMIN_PORT)" UPSTREAM_PORT="$(UPSTREAM_PORT)"
 
 help: ## what there is to do
@@ -25,11 +26,23 @@ stats: toolchain ## p50, p95, p99 and refusals by route of what was sent so far;
 build: toolchain ## dist/<filter>.wasm, each with its size and sha256
 	@filters/build
 
+oci: build ## dist/oci: each filter as an image that Istio and Envoy Gateway take, by digests that can be made again
+	@filters/oci
+
+dist: build ## dist/release: versioned modules, schemas, bills of materials, checksums
+	@filters/dist
+
 test: build test-modules ## unit, wasm and Envoy rings with our own fakes; at most ten minutes once compiled
 	@tests/tally $(CARGO) test --locked --workspace --no-fail-fast
 
 test-all: build test-modules ## make test, and then everything that takes longer: fuzzing, long runs, real peers, the reproducible build
 	@tests/all
+
+check: toolchain ## checks CONFIG= (files, folders) without Envoy, every error with its line; REQUEST='GET /path -H "name: value"' says what that would get
+	@$(CHECK) $(CONFIG) $(if $(FILTER),--filter $(FILTER)) $(OPTIONS) $(if $(REQUEST),--request "$$REQUEST")
+
+import: toolchain ## writes FROM='s jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours; says what it leaves behind
+	@$(CHECK) --import $(FROM)
 
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
 	@tests/lint
@@ -81,4 +94,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build test test-all lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token upstream stats build oci dist test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

@@ -158,7 +158,7 @@ impl ControlPlane {
     pub(crate) async fn clean(&self) {
         let kinds = [
             "wasmplugins,trafficextensions,gateways.networking.istio.io,virtualservices,sidecars,serviceentries",
-            "destinationrules,peerauthentications,gateways.gateway.networking.k8s.io,pods,endpointslices",
+            "destinationrules,peerauthentications,authorizationpolicies,envoyfilters,networkpolicies,gateways.gateway.networking.k8s.io,pods,endpointslices",
         ]
         .join(",");
         self.must(&["delete", &kinds, "--all", "--all-namespaces", "--force", "--grace-period=0"], None)

@@ -39,6 +39,7 @@ const CASES: &[Case] = &[
     ("gateway_fetches_keys_through_a_service_entry", |p| {
         Box::pin(gateway::fetches_keys_through_a_service_entry(p))
     }),
+    ("gateway_serves_the_chain_for_production", |p| Box::pin(gateway::serves_the_chain_for_production(p))),
     ("gateway_has_a_cluster_for_an_external_host", |p| {
         Box::pin(gateway::has_a_cluster_for_an_external_host(p))
     }),

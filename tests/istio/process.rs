@@ -43,6 +43,22 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Asks it to end, and waits a while for it: some programs end what they started only then.
+    #[allow(dead_code, reason = "only one ring has such a program")]
+    #[allow(unsafe_code, reason = "kill(2) of a child that was not waited for")]
+    #[allow(clippy::disallowed_methods, reason = "it waits for a condition")]
+    pub(crate) fn ask_to_end(&mut self) {
+        let Ok(pid) = libc::pid_t::try_from(self.child.id()) else { return };
+        // SAFETY: the process is ours, and its id is not reused before it is waited for.
+        let _ = unsafe { libc::kill(pid, libc::SIGTERM) };
+        for _ in 0..100 {
+            if !self.is_running() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
     /// The last lines of its log.
     pub(crate) fn tail(&self) -> String {
         let text = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();

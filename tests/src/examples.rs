@@ -45,14 +45,39 @@ pub fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
     serde_yaml_ng::from_value(yaml)
 }
 
+/// The files of `envoy/istio/` and of its folder `production/`, by their paths in it.
+///
+/// # Panics
+/// If a folder cannot be read.
+#[must_use]
+pub fn istio_files() -> Vec<String> {
+    let mut names = Vec::new();
+    for folder in ["", "production/"] {
+        let entries = fs::read_dir(paths::root().join("envoy/istio").join(folder)).expect("envoy/istio");
+        let files = entries.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+        names.extend(files.map(|entry| format!("{folder}{}", entry.file_name().to_string_lossy())));
+    }
+    names.sort();
+    names
+}
+
 /// The Kubernetes objects of a file of `envoy/istio/`.
 ///
 /// # Panics
 /// If it is no YAML.
 #[must_use]
 pub fn objects(name: &str) -> Vec<Value> {
-    let path = paths::root().join("envoy/istio").join(name);
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+    documents(&paths::root().join("envoy/istio").join(name))
+}
+
+/// All documents of a YAML file.
+///
+/// # Panics
+/// If it is no YAML.
+#[must_use]
+pub fn documents(path: &Path) -> Vec<Value> {
+    let name = path.display();
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
     let documents = serde_yaml_ng::Deserializer::from_str(&text);
     documents.map(|d| Value::deserialize(d).unwrap_or_else(|e| panic!("{name}: {e}"))).collect()
 }
@@ -127,15 +152,22 @@ pub fn with_labels(text: &str) -> String {
     format!("{before}{LABELS}      extraStatTags: [{}]\n{LABELS_END}{after}", names.join(", "))
 }
 
-/// The text of an example with its generated block made anew.
+/// The file of Envoy Gateway's settings, whose generated block is a part of a bootstrap.
+pub const GATEWAY: &str = "envoy/gateway/gateway.yaml";
+
+/// The text of an example with its generated block made anew, as deep as it stands there.
 ///
 /// # Panics
 /// If the block is not there.
 #[must_use]
 pub fn with_generated(text: &str) -> String {
     let (before, rest) = text.split_once(BEGIN).expect("an example has a generated block");
-    let (_, after) = rest.split_once(END).expect("a generated block has an end");
-    format!("{before}{BEGIN}{}{END}{after}", stats_config())
+    let depth = before.len() - before.trim_end_matches(' ').len();
+    let indent = " ".repeat(depth);
+    let end = format!("{indent}{END}");
+    let (_, after) = rest.split_once(&end).expect("a generated block has an end");
+    let block: String = stats_config().lines().map(|line| format!("{indent}{line}\n")).collect();
+    format!("{before}{BEGIN}{block}{end}{after}")
 }
 
 fn stats_config() -> String {

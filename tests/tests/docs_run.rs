@@ -6,8 +6,10 @@
 //! | `yaml plugin=NAME` | the configuration of a plugin: loaded |
 //! | `yaml filter` | an entry of `http_filters`: an Envoy starts with it |
 //! | `yaml envoy` | a whole Envoy configuration: started |
+//! | `yaml theirs=NAME` | a configuration of somebody else: `migrate.rs` |
 //! | `sh`, and `text` right behind it | commands, and what they print; `...` stands for any text, alone in its line for any lines |
 //! | `sh keycloak`, and `text` | the same, with a real Keycloak: `tests/tests/keycloak.rs` |
+//! | `sh openfga`, `sh spicedb`, and `text` | the same, with a real engine: `tests/tests/rebac_engines.rs` |
 //! | `sh` alone | verbs of the Makefile, which must be there |
 //!
 //! Commands of `README.md` are asked of `envoy/envoy.yaml`, those of a filter's README of that filter's example.
@@ -48,6 +50,9 @@ async fn every_configuration_is_loaded() {
         let place = page.path.display();
         for block in page.blocks() {
             let Some(kind) = block.info.strip_prefix("yaml") else { continue };
+            if kind.starts_with(" theirs=") {
+                continue;
+            }
             let config =
                 examples::parse(&block.text).unwrap_or_else(|e| panic!("{place}: {e}\n{}", block.text));
             if let Some(filter) = kind.strip_prefix(" plugin=") {
@@ -77,7 +82,7 @@ fn within_an_example(filter: Value) -> Value {
     example
 }
 
-/// A shell in which `demo` is the one that was built with this test, so that no command has to build it.
+/// A shell in which `demo` and the offline check are those that were built with this test, so that no command has to build them.
 struct Shell {
     folder: TempDir,
 }
@@ -88,8 +93,9 @@ impl Shell {
         let folder = TempDir::new().unwrap();
         let cargo = folder.path().join("cargo");
         let script = format!(
-            "#!/bin/sh\ncase \" $* \" in *\" --bin demo \"*) while [ \"$1\" != demo ]; do shift; done; shift; exec '{}' \"$@\";; esac\nPATH=\"${{PATH#*:}}\" exec cargo \"$@\"\n",
-            env!("CARGO_BIN_EXE_demo")
+            "#!/bin/sh\ncase \" $* \" in *\" --bin demo \"*) while [ \"$1\" != demo ]; do shift; done; shift; exec '{demo}' \"$@\";; *\" --bin portcullis-check \"*) while [ \"$1\" != -- ]; do shift; done; shift; exec '{check}' \"$@\";; esac\nPATH=\"${{PATH#*:}}\" exec cargo \"$@\"\n",
+            demo = env!("CARGO_BIN_EXE_demo"),
+            check = env!("CARGO_BIN_EXE_check")
         );
         std::fs::write(&cargo, script).unwrap();
         std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();

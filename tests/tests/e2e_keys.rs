@@ -84,6 +84,17 @@ impl Fetching {
         }
     }
 
+    /// Counted where they arrive, there are as many fetches as the workers say they made, all told; one may be under way.
+    async fn arrived_as_often_as_made(&self) {
+        let mut made = 0.0;
+        for outcome in ["new", "same", "status", "too_large", "invalid", "reset", "timeout"] {
+            made += self.fetched(outcome).await;
+        }
+        let arrived = self.server.fetches("/keys");
+        let counted = f64::from(u32::try_from(arrived).unwrap());
+        assert!((made..=made + 1.0).contains(&counted), "{made} made, {arrived} arrived");
+    }
+
     async fn fetched(&self, outcome: &str) -> f64 {
         let series = format!(
             "portcullis_fetches_total{{plugin=\"jwt-auth\",outcome=\"{outcome}\",provider=\"corp\",content=\"keys\"}}"
@@ -218,8 +229,22 @@ async fn whatever_the_server_does_valid_keys_serve_on_with_four_workers() {
 async fn whatever_the_server_does(workers: u32) {
     let server = KeyServer::start().await;
     server.keys(&[rsa_jwk()], 1);
-    let gate = Fetching::over(server, workers).await;
+    let gate = Arc::new(Fetching::over(server, workers).await);
     gate.all_answer(&rsa(), 200).await;
+    // All the while, who has a valid token gets in, and who has not does not.
+    let over = Arc::new(AtomicBool::new(false));
+    let load = [(rsa(), 200), (tampered(&rsa()), 401)].map(|(token, status)| {
+        let (gate, over) = (Arc::clone(&gate), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut sent = 0;
+            while !over.load(Ordering::SeqCst) {
+                let answer = gate.knock(&token).await;
+                assert_eq!(answer.status, status, "{}", answer.text());
+                sent += 1;
+            }
+            sent
+        })
+    });
     let faults = [
         ("status", Answer::Status(500)),
         ("invalid", Answer::Text("<html>Sign in</html>".into())),
@@ -234,7 +259,6 @@ async fn whatever_the_server_does(workers: u32) {
         gate.server.set("/keys", fault.clone());
         gate.envoy.wait_until(outcome, async || gate.fetched(outcome).await > before).await;
         gate.all_answer(&rsa(), 200).await;
-        assert_eq!(gate.knock(&tampered(&rsa())).await.status, 401, "{fault:?}");
         // A key that nobody knows, and a server that cannot be asked.
         let unknown = gate.knock(&other()).await;
         assert_eq!((unknown.status, unknown.reason().as_str()), (503, "keys_unavailable"), "{fault:?}");
@@ -244,9 +268,14 @@ async fn whatever_the_server_does(workers: u32) {
         gate.server.keys(&[rsa_jwk()], 1);
         gate.envoy.wait_until("a good fetch", async || gate.fetched("same").await > good).await;
     }
+    gate.arrived_as_often_as_made().await;
     gate.server.stop();
     gate.envoy.wait_until("nobody there", async || gate.fetched("unreachable").await > 0.0).await;
     gate.all_answer(&rsa(), 200).await;
+    over.store(true, Ordering::SeqCst);
+    for task in load {
+        assert!(task.await.unwrap() > 0);
+    }
 }
 
 /// The same token with another subject.
@@ -297,17 +326,20 @@ async fn after_the_stale_window_it_is_503_and_never_401_and_then_all_is_well_aga
 
 #[tokio::test]
 async fn a_refresh_is_one_fetch_however_many_workers() {
-    let server = KeyServer::start().await;
-    server.keys(&[rsa_jwk()], 2);
-    let gate = Fetching::over(server, 4).await;
-    gate.all_answer(&rsa(), 200).await;
-    gate.envoy.wait_until("three refreshes", async || gate.fetched("same").await >= 3.0).await;
-    // Counted where they arrive: as many as the workers say they made, all told.
-    let made = gate.fetched("same").await + gate.fetched("new").await;
-    let arrived = gate.server.fetches("/keys");
-    assert!((made..=made + 1.0).contains(&f64::from(u32::try_from(arrived).unwrap())), "{made} {arrived}");
-    assert_eq!(gate.fetched("new").await, 1.0);
-    gate.all_answer(&rsa(), 200).await;
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.keys(&[rsa_jwk()], 2);
+        let gate = Fetching::over(server, workers).await;
+        gate.all_answer(&rsa(), 200).await;
+        gate.envoy.wait_until("three refreshes", async || gate.fetched("same").await >= 3.0).await;
+        gate.arrived_as_often_as_made().await;
+        assert_eq!(gate.fetched("new").await, 1.0);
+        // They are as far apart as the keys are fresh, less the fifth in which they are refreshed: no two are for the same one.
+        let times = gate.server.times("/keys");
+        let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(1_500)), "{workers} workers: {gaps:?}");
+        gate.all_answer(&rsa(), 200).await;
+    }
 }
 
 #[tokio::test]
@@ -360,33 +392,35 @@ async fn random_key_names_cause_no_more_than_the_configured_refetches() {
 
 #[tokio::test]
 async fn waiting_requests_survive_the_one_that_came_first() {
-    let server = KeyServer::start().await;
-    server.set("/keys", Answer::Hangs);
-    let keys = keys(&server, json!({"timeout": "60s", "wait": "60s"}));
-    let gate = Arc::new(Fetching::start(server, 1, keys).await);
-    let knock = || {
-        let gate = Arc::clone(&gate);
-        tokio::spawn(async move { gate.knock(&rsa()).await.status })
-    };
-    let active = async || {
-        gate.envoy.metric("envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix=\"l\"}").await
-    };
-    let first = knock();
-    gate.envoy.wait_until("the first", async || active().await == Some(1.0)).await;
-    let others: Vec<_> = (0..10).map(|_| knock()).collect();
-    gate.envoy.wait_until("eleven", async || active().await == Some(11.0)).await;
-    gate.envoy.wait_until("a fetch", async || gate.server.fetches("/keys") == 1).await;
-    first.abort();
-    gate.envoy.wait_until("ten", async || active().await == Some(10.0)).await;
-    // The server breaks the hanging call off, and has keys from then on.
-    let address = gate.server.address();
-    gate.server.stop();
-    let again = KeyServer::start_on(address).await;
-    again.keys(&[rsa_jwk()], 3600);
-    for other in others {
-        assert_eq!(other.await.unwrap(), 200);
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.set("/keys", Answer::Hangs);
+        let keys = keys(&server, json!({"timeout": "60s", "wait": "60s"}));
+        let gate = Arc::new(Fetching::start(server, workers, keys).await);
+        let knock = || {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.knock(&rsa()).await.status })
+        };
+        let active = async || {
+            gate.envoy.metric("envoy_http_downstream_rq_active{envoy_http_conn_manager_prefix=\"l\"}").await
+        };
+        let first = knock();
+        gate.envoy.wait_until("the first", async || active().await == Some(1.0)).await;
+        let others: Vec<_> = (0..10).map(|_| knock()).collect();
+        gate.envoy.wait_until("eleven", async || active().await == Some(11.0)).await;
+        gate.envoy.wait_until("a fetch", async || gate.server.fetches("/keys") == 1).await;
+        first.abort();
+        gate.envoy.wait_until("ten", async || active().await == Some(10.0)).await;
+        // The server breaks the hanging call off, and has keys from then on.
+        let address = gate.server.address();
+        gate.server.stop();
+        let again = KeyServer::start_on(address).await;
+        again.keys(&[rsa_jwk()], 3600);
+        for other in others {
+            assert_eq!(other.await.unwrap(), 200);
+        }
+        assert_eq!(again.fetches("/keys"), 1);
     }
-    assert_eq!(again.fetches("/keys"), 1);
 }
 
 fn discovered(server: &KeyServer, issuer: &str, keys: &str) -> Value {
@@ -395,30 +429,52 @@ fn discovered(server: &KeyServer, issuer: &str, keys: &str) -> Value {
 
 #[tokio::test]
 async fn metadata_name_the_keys_of_their_own_issuer_and_of_nobody_else() {
-    let path = "/.well-known/openid-configuration";
-    let server = KeyServer::start().await;
-    server.keys(&[rsa_jwk()], 1);
-    server.set("/others", Answer::Json(json!({"keys": [other_jwk()]}), 1));
-    server.set(path, Answer::Json(discovered(&server, "https://id.test", "/keys"), 1));
-    let keys = keys(&server, json!({"jwks_url": null, "discovery": server.url(path)}));
-    let gate = Fetching::start(server, 4, keys).await;
-    gate.all_answer(&rsa(), 200).await;
-    let elsewhere = json!({"issuer": "https://id.test", "jwks_uri": "http://127.0.0.1:1/keys"});
-    for document in [
-        discovered(&gate.server, "https://other.test", "/others"),
-        elsewhere,
-        json!({"issuer": "https://id.test"}),
-    ] {
-        let before = gate.fetched("invalid").await;
-        gate.server.set(path, Answer::Json(document.clone(), 1));
-        gate.envoy.wait_until("a refusal", async || gate.fetched("invalid").await > before).await;
+    for workers in [1, 4] {
+        let path = "/.well-known/openid-configuration";
+        let server = KeyServer::start().await;
+        server.keys(&[rsa_jwk()], 1);
+        server.set("/others", Answer::Json(json!({"keys": [other_jwk()]}), 1));
+        server.set(path, Answer::Json(discovered(&server, "https://id.test", "/keys"), 1));
+        let keys = keys(&server, json!({"jwks_url": null, "discovery": server.url(path)}));
+        let gate = Fetching::start(server, workers, keys).await;
         gate.all_answer(&rsa(), 200).await;
-        assert_ne!(gate.knock(&other()).await.status, 200, "{document}");
-        gate.server.set(path, Answer::Json(discovered(&gate.server, "https://id.test", "/keys"), 1));
-        let good = gate.fetched("same").await;
-        gate.envoy.wait_until("a good fetch", async || gate.fetched("same").await > good).await;
+        let elsewhere = json!({"issuer": "https://id.test", "jwks_uri": "http://127.0.0.1:1/keys"});
+        for document in [
+            discovered(&gate.server, "https://other.test", "/others"),
+            elsewhere,
+            json!({"issuer": "https://id.test"}),
+        ] {
+            let before = gate.fetched("invalid").await;
+            gate.server.set(path, Answer::Json(document.clone(), 1));
+            gate.envoy.wait_until("a refusal", async || gate.fetched("invalid").await > before).await;
+            gate.all_answer(&rsa(), 200).await;
+            assert_ne!(gate.knock(&other()).await.status, 200, "{document}");
+            gate.server.set(path, Answer::Json(discovered(&gate.server, "https://id.test", "/keys"), 1));
+            let good = gate.fetched("same").await;
+            gate.envoy.wait_until("a good fetch", async || gate.fetched("same").await > good).await;
+        }
+        assert_eq!(gate.server.fetches("/others"), 0);
     }
-    assert_eq!(gate.server.fetches("/others"), 0);
+}
+
+/// A key set does not say whose it is; the tokens do.
+#[tokio::test]
+async fn another_issuers_set_lets_its_tokens_in_no_more_than_before() {
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.keys(&[rsa_jwk()], 1);
+        let gate = Fetching::over(server, workers).await;
+        gate.all_answer(&rsa(), 200).await;
+        gate.server.keys(&[other_jwk()], 1);
+        gate.envoy.wait_until("the other set", async || gate.fetched("new").await == 2.0).await;
+        let mut claims = tokens::claims();
+        claims["iss"] = "https://other.test".into();
+        gate.all_answer(&Signer::other_rsa("other").token("RS256", &claims), 401).await;
+        gate.arrived_as_often_as_made().await;
+        gate.server.keys(&[rsa_jwk()], 1);
+        gate.envoy.wait_until("our own again", async || gate.fetched("new").await == 3.0).await;
+        gate.all_answer(&rsa(), 200).await;
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 
 /// Each file, and the plugins in it: the object, and the part of it that is about the module.
 fn plugins() -> Vec<(String, Value, Value)> {
-    let folder = fs::read_dir(paths::root().join("envoy/istio")).unwrap();
-    let mut names: Vec<String> = folder.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
+    let names = examples::istio_files();
     let mut found = Vec::new();
     for name in names {
         for object in examples::objects(&name) {
@@ -63,6 +61,53 @@ fn a_traffic_extension_says_what_the_wasm_plugin_says() {
         objects
     };
     assert_eq!(sorted(extensions), sorted(converted));
+}
+
+/// What stands in both is the same, but for the name of the cluster that has the keys.
+#[test]
+fn the_chain_for_production_is_the_one_for_envoy() {
+    let envoys = examples::read(&paths::root().join("envoy/production.yaml"));
+    let place = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let manager = envoys.pointer(place).unwrap();
+    let filters = manager["http_filters"].as_array().unwrap();
+    let mut seen = 0;
+    for (file, object, module) in plugins() {
+        if file != "production/plugins.yaml" {
+            continue;
+        }
+        let name = &object["metadata"]["name"];
+        let filter = filters.iter().find(|f| f["name"] == *name).unwrap();
+        let config = filter["typed_config"]["config"]["configuration"]["value"].to_string();
+        let ours = module["pluginConfig"].to_string().replace("outbound|80||id.example.com", "identity");
+        assert_eq!(ours, config, "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen + 1, filters.len(), "and the router");
+    let bounds = examples::objects("production/bounds.yaml");
+    let merged = bounds[0].pointer("/spec/configPatches/1/patch/value/typed_config").unwrap();
+    for (field, value) in merged.as_object().unwrap() {
+        assert_eq!(value, &manager[field], "{field}");
+    }
+}
+
+/// What reads files for Kubernetes takes such a key for a boolean (YAML 1.1), and then a JWK has no `n` or `y`.
+#[test]
+fn no_key_is_a_boolean_in_yaml_1_1() {
+    let mut paths: Vec<_> =
+        examples::istio_files().iter().map(|name| paths::root().join("envoy/istio").join(name)).collect();
+    let folder = fs::read_dir(paths::root().join("envoy/gateway")).unwrap();
+    paths.extend(folder.map(|entry| entry.unwrap().path()));
+    assert!(paths.len() > 15);
+    for path in paths {
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let keys = line.split(['{', ',', ' ']).filter_map(|word| word.trim().strip_suffix(':'));
+            for key in keys {
+                let boolean =
+                    ["y", "n", "yes", "no", "on", "off"].contains(&key.to_ascii_lowercase().as_str());
+                assert!(!boolean, "{}: quote the key in {line:?}", path.display());
+            }
+        }
+    }
 }
 
 #[test]

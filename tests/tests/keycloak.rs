@@ -1,9 +1,10 @@
 //! jwt-auth behind a real Keycloak: discovery, four algorithms, rotation under load, a disabled key, logout and expiry, and the
 //! guide.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap, cluster};
 use portcullis_tests::client::{Response, ask};
@@ -111,21 +112,26 @@ async fn rotation_and_a_disabled_key(keycloak: &Arc<Keycloak>, upstream: &Upstre
     let old = keycloak.token("rs256").await;
     assert_eq!(knock(&envoy, &old).await.status, 200);
     let over = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicUsize::new(0));
     let load: Vec<_> = (0..2)
         .map(|_| {
-            let (keycloak, envoy, over) = (Arc::clone(keycloak), Arc::clone(&envoy), Arc::clone(&over));
+            let (keycloak, envoy) = (Arc::clone(keycloak), Arc::clone(&envoy));
+            let (over, served) = (Arc::clone(&over), Arc::clone(&served));
             tokio::spawn(async move {
-                let mut kids = std::collections::BTreeSet::new();
-                while !over.load(Ordering::SeqCst) {
+                let mut kids = BTreeSet::new();
+                while !over.load(Ordering::SeqCst) || kids.len() < 2 {
                     let token = keycloak.token("rs256").await;
-                    kids.insert(header(&token)["kid"].as_str().unwrap().to_owned());
                     let answer = knock(&envoy, &token).await;
                     assert_eq!(answer.status, 200, "{}", answer.text());
+                    if kids.insert(header(&token)["kid"].as_str().unwrap().to_owned()) {
+                        served.fetch_add(1, Ordering::SeqCst);
+                    }
                 }
                 kids.len()
             })
         })
         .collect();
+    envoy.wait_until("some load", async || served.load(Ordering::SeqCst) == 2).await;
     let realm = keycloak.admin("GET", "/rs256", None).await.json();
     let component = json!({
         "name": "newer",
@@ -144,7 +150,7 @@ async fn rotation_and_a_disabled_key(keycloak: &Arc<Keycloak>, upstream: &Upstre
         .await;
     over.store(true, Ordering::SeqCst);
     for task in load {
-        assert!(task.await.unwrap() >= 1);
+        assert_eq!(task.await.unwrap(), 2, "served by the old key and by the new one");
     }
     assert_eq!(knock(&envoy, &old).await.status, 200, "the old key is still published");
     // Every key by the old name is switched off.

@@ -133,7 +133,8 @@ pub trait Filter: Sized + 'static {
         Vec::new()
     }
 
-    /// Time passed: every 50 ms while a stream waits, every 250 ms while [`Filter::keeps_watch`], else never.
+    /// Time passed: every 50 ms while a stream waits (after 2 ms when the first one begins to), every 250 ms while
+    /// [`Filter::keeps_watch`], else never.
     fn on_tick(&mut self, _now: &Now, _host: &dyn Host) -> Vec<RootStep> {
         Vec::new()
     }

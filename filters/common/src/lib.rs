@@ -16,6 +16,7 @@
 //! | [`config`] | located errors with a remedy; the types that configs are made of |
 //! | [`json`] | JSON that says one thing only |
 //! | [`matching`] | hosts, methods, paths, headers: which rule a request meets |
+//! | [`lease`] | who of many VMs does what only one should |
 //! | [`snapshot`] | a source that is fetched once per process: lease, last good content, stale window |
 //! | [`table`] | a table in shared data, exact and bounded |
 //! | [`values`] | sources, templates, and how they are resolved |
@@ -37,6 +38,7 @@ pub mod filter;
 pub mod headers;
 pub mod host;
 pub mod json;
+pub mod lease;
 pub mod matching;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod memory;

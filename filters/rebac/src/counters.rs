@@ -6,11 +6,12 @@ use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
 use crate::remote::meter::{BATCHES, CALLS, CHECKS, FAULTS, RETRIES};
+use crate::watching::{BREAKS, CHANGES, LAG, UP};
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 13] = [
+pub const FAMILIES: [&Family; 17] = [
     &DECISIONS, &ERRORS, &MODEL, &TUPLES, &FETCHES, &AGE, &WAITS, &CALLS, &FAULTS, &CHECKS, &BATCHES,
-    &RETRIES, &COMPARED,
+    &RETRIES, &COMPARED, &UP, &LAG, &CHANGES, &BREAKS,
 ];
 
 /// Questions that have no answer.

@@ -26,9 +26,11 @@ use crate::feed::Feed;
 use crate::judge::{self, Judged};
 use crate::policy::Policy;
 use crate::policy::fetched::MAX_SIZE;
+use crate::policy::remote::Bearer;
 use crate::remote::client::{self, Client};
 use crate::remote::errand::Errand;
 use crate::trace;
+use crate::watching::Watching;
 
 use self::waiting::Patience;
 pub use self::waiting::{Stream, Waiting};
@@ -50,6 +52,8 @@ pub struct Rebac {
     feed: Option<Feed>,
     /// What asks the engine outside the filter, if there is one.
     client: Option<Client>,
+    /// What tells it of changes.
+    watching: Option<Watching>,
     /// Held by every request that waits, so that they can be counted.
     waiting: Rc<()>,
     counters: Counters,
@@ -77,7 +81,8 @@ impl Filter for Rebac {
         }
         let policy = Rc::new(policy);
         let feed = if policy.enabled { Feed::new(&policy, host) } else { None };
-        Ok(Rebac { policy, feed, client, waiting: Rc::new(()), counters })
+        let watching = if policy.enabled { Watching::new(&policy, host) } else { None };
+        Ok(Rebac { policy, feed, client, watching, waiting: Rc::new(()), counters })
     }
 
     fn plugin(&self) -> &Plugin {
@@ -124,10 +129,16 @@ impl Filter for Rebac {
     }
 
     fn on_tick(&mut self, now: &Now, host: &dyn Host) -> Vec<RootStep> {
-        let mut steps = match (&self.policy.remote, &mut self.client) {
-            (Some(remote), Some(client)) => client.tick(remote, now.mono(), host),
-            _ => Vec::new(),
-        };
+        let mut steps = Vec::new();
+        if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client) {
+            steps = client.tick(remote, now.mono(), host);
+            if let Some(watching) = &mut self.watching {
+                let bearer = client.bearer(remote, now.mono());
+                let authorization = bearer.as_ref().map(|bearer| bearer.as_ref().map(Bearer::expose));
+                let epoch = &mut client.memory.epoch;
+                steps.extend(watching.tick(now, host, authorization.map_err(|none| *none), epoch));
+            }
+        }
         if let Some(feed) = &mut self.feed {
             steps.extend(feed.tick(now.mono(), host, &mut self.counters));
         }
@@ -135,6 +146,11 @@ impl Filter for Rebac {
     }
 
     fn on_event(&mut self, event: Event, now: &Now, host: &dyn Host) -> Vec<RootStep> {
+        if let (Some(client), Some(watching)) = (&mut self.client, &mut self.watching)
+            && let Some(steps) = watching.event(&event, now, host, &mut client.memory.epoch)
+        {
+            return steps;
+        }
         let Event::Answered { tag, answer } = event else { return Vec::new() };
         if let (Some(remote), Some(client)) = (&self.policy.remote, &mut self.client)
             && let Some(steps) = client.answered(remote, tag, &answer, now.mono(), host)

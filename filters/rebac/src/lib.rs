@@ -21,6 +21,7 @@
 //! | [`feed`] | tuples that are fetched |
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`remote`] | engines outside the filter, and what is remembered of their answers |
+//! | [`watch`], [`watching`] | what changes in an engine outside the filter |
 //! | [`counters`] | metrics |
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
@@ -43,6 +44,8 @@ pub mod question;
 pub mod remote;
 pub mod trace;
 pub mod tuples;
+pub mod watch;
+pub mod watching;
 
 /// The module's entry point.
 #[cfg(all(target_arch = "wasm32", feature = "entry"))]

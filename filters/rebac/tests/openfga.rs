@@ -13,12 +13,15 @@
 )]
 
 mod generator;
+#[path = "../../../tests/src/engines/start.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the harness, which uses more of it")]
+mod start;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,51 +32,16 @@ use portcullis_rebac::engine::{Answer, Engine, Fault, Question, Unaskable};
 use portcullis_rebac::model::{Facet, Rewrite, parser, print};
 use portcullis_rebac::tuples::Tuple;
 use serde_json::{Value, json};
+use start::{Kind, Server};
 
 /// A server of our own; gone with the value.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Server {
-        let get = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/engines/get");
-        let found = Command::new(get).arg("openfga").stderr(Stdio::inherit()).output().unwrap();
-        assert!(found.status.success(), "no openfga");
-        let binary = String::from_utf8(found.stdout).unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (port, grpc) = (free(), free());
-        let child = Command::new(binary.trim())
-            .args(["run", "--playground-enabled=false", "--metrics-enabled=false", "--log-level=none"])
-            .args(["--request-timeout=120s", "--http-upstream-timeout=120s"])
-            .arg(format!("--http-addr=127.0.0.1:{port}"))
-            .arg(format!("--grpc-addr=127.0.0.1:{grpc}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut server = Server { child, port };
-        for _ in 0..600 {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
-                drop(stream);
-                let (status, _) = Client::new(port).send("GET", "/healthz", None);
-                if status == 200 {
-                    return server;
-                }
-            }
-            assert_eq!(server.child.try_wait().unwrap(), None, "openfga ended");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("openfga does not answer");
-    }
+fn server() -> Server {
+    let get = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/engines/get");
+    let found = Command::new(get).arg("openfga").stderr(Stdio::inherit()).output().unwrap();
+    assert!(found.status.success(), "no openfga");
+    let binary = String::from_utf8(found.stdout).unwrap();
+    let patient = ["--request-timeout=120s", "--http-upstream-timeout=120s"];
+    Server::start(Kind::Openfga, Path::new(binary.trim()), &patient)
 }
 
 /// One connection that is used again and again.
@@ -390,12 +358,12 @@ const MODELS: u64 = 3000;
 fn the_engine_answers_as_openfga_does() {
     let (first, models) = (option("PORTCULLIS_SEED", 1), option("PORTCULLIS_MODELS", MODELS));
     println!("seeds {first} to {}", first + models - 1);
-    let server = Server::start();
+    let server = server();
     let (next, tally) = (AtomicU64::new(first), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let mut client = Client::new(server.port);
+                let mut client = Client::new(server.http);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + models {

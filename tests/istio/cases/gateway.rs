@@ -1,6 +1,6 @@
 use std::rc::Rc;
 
-use portcullis_tests::key_server::KeyServer;
+use portcullis_tests::key_server::{Answer, KeyServer};
 use portcullis_tests::tokens::Signer;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::{demo, tokens};
@@ -150,6 +150,56 @@ pub(crate) async fn fetches_keys_through_a_service_entry(plane: Rc<ControlPlane>
     // The key that the file has in its place is none of them.
     let refused = proxy.get("/orders/1").bearer(&demo::token("ann", 600)).send().await;
     assert_eq!((refused.status, refused.reason().as_str()), (401, "token_invalid"));
+}
+
+/// `production/`: five plugins in their order, the bounds in the listener and in the cluster, and the answers that they stand for.
+pub(crate) async fn serves_the_chain_for_production(plane: Rc<ControlPlane>) {
+    let upstream = Upstream::start().await;
+    let server = KeyServer::start().await;
+    let signer = Signer::p256("fetched");
+    server.keys(&[signer.jwk()], 60);
+    let issuer = "https://id.example.com";
+    let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")});
+    server.set("/.well-known/openid-configuration", Answer::Json(metadata, 60));
+    plane.apply(&reached_at(&server)).await;
+    // Nobody gives these proxies the certificates that network.yaml asks for; the API takes it all the same.
+    plane.apply(&manifests::read("production/network.yaml")).await;
+    plane.apply(&manifests::read("production/bounds.yaml")).await;
+    let proxy = serve(&plane, &upstream, &manifests::read("production/plugins.yaml")).await;
+    let bare = |name: &str| Some(name.split_once("istio-ingress.")?.1.split('~').next()?.to_owned());
+    let chain = proxy.chain().await;
+    let ours: Vec<String> = chain.iter().filter_map(|name| bare(name)).collect();
+    assert_eq!(ours, ["limit-address", "jwt-auth", "rebac", "limit-subject", "metrics"], "{chain:?}");
+    for plugin in proxy.plugins().await {
+        assert_eq!(plugin["failure_policy"], "FAIL_RELOAD", "{plugin}");
+    }
+    let token = |subject: &str| {
+        let claims = json!({"iss": issuer, "aud": "orders", "sub": subject, "exp": tokens::now() + 600});
+        signer.token("ES256", &claims)
+    };
+    let get = |subject: &str| proxy.get("/orders/1").bearer(&token(subject));
+    proxy.envoy.wait_until("keys", async || get("ann").send().await.status == 200).await;
+    assert_eq!(get("bob").send().await.reason(), "relation_denied");
+    assert_eq!(proxy.get("/orders/1").send().await.reason(), "token_missing");
+    assert_eq!(get("ann").header("x_user", "root").send().await.status, 400);
+    let flood = (0..100).fold(get("ann"), |request, n| request.header(&format!("x-{n}"), "1"));
+    assert_eq!(flood.send().await.status, 431);
+    let listeners = proxy.dump("ListenersConfigDump").await.to_string();
+    for part in [r#""max_concurrent_streams":100"#, r#""per_connection_buffer_limit_bytes":32768"#] {
+        assert!(listeners.contains(part), "{part}");
+    }
+    let clusters = proxy.dump("ClustersConfigDump").await;
+    let both = clusters["dynamic_active_clusters"].as_array().cloned().unwrap_or_default();
+    let orders = both
+        .iter()
+        .map(|c| &c["cluster"])
+        .find(|c| c["name"] == "outbound|8080||orders.orders.svc.cluster.local");
+    let threshold =
+        orders.and_then(|c| c.pointer("/circuit_breakers/thresholds/0")).expect("a circuit breaker");
+    assert_eq!(
+        (&threshold["max_connections"], &threshold["max_pending_requests"]),
+        (&json!(1024), &json!(256))
+    );
 }
 
 pub(crate) async fn has_a_cluster_for_an_external_host(plane: Rc<ControlPlane>) {

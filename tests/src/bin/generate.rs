@@ -10,7 +10,8 @@ fn main() {
         let path = paths::root().join(format!("filters/{name}/schema.json"));
         fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
-    for path in examples::all() {
+    let gateway = paths::root().join(examples::GATEWAY);
+    for path in examples::all().into_iter().chain([gateway]) {
         let text = fs::read_to_string(&path).expect("an example");
         fs::write(&path, examples::with_generated(&text)).expect("an example");
     }

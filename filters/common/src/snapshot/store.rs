@@ -9,6 +9,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::clock::Mono;
 use crate::host::{Cas, Host, HostFailure, SetFailure};
+use crate::lease::Contender;
+pub(super) use crate::lease::Lease;
 
 /// How much of the content a chunk holds: 64 KiB with its version. Shared data is one lock for the whole process, under which
 /// values are copied.
@@ -107,21 +109,11 @@ impl State {
     }
 }
 
-/// Whether this VM may fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lease {
-    /// It may.
-    Ours,
-    /// Another one does.
-    Taken,
-}
-
 /// The place of one source.
 #[derive(Debug)]
 pub(super) struct Store {
     prefix: [u8; 17],
-    /// Who this VM is.
-    me: u64,
+    lease: Contender,
 }
 
 impl Store {
@@ -135,7 +127,7 @@ impl Store {
         if let Some(rest) = prefix.get_mut(1..) {
             rest.copy_from_slice(&hasher.finish128().as_bytes());
         }
-        Store { prefix, me }
+        Store { prefix, lease: Contender::new([&prefix[..], b"l"].concat(), me) }
     }
 
     pub(super) fn key(&self, of: &[u8]) -> Vec<u8> {
@@ -170,36 +162,14 @@ impl Store {
         host.shared_get(&self.key(b"s")).map_or(true, |stored| stored.is_none_or(|(_, now)| now == cas))
     }
 
-    /// Takes the lease, or prolongs it, until `ends`, unless another VM has it.
+    /// As [`Contender::take`].
     pub(super) fn take_lease(&self, host: &dyn Host, now: Mono, ends: Mono) -> Lease {
-        let key = self.key(b"l");
-        let cas = match host.shared_get(&key) {
-            Err(HostFailure) => return Lease::Ours,
-            Ok(None) => Cas::ABSENT,
-            Ok(Some((bytes, cas))) => match holder(&bytes) {
-                Some((who, until)) if who != self.me && now < until => return Lease::Taken,
-                _ => cas,
-            },
-        };
-        match host.shared_set(&key, &self.lease(ends), cas) {
-            Err(SetFailure::Conflict) => Lease::Taken,
-            Ok(()) | Err(SetFailure::Host(_)) => Lease::Ours,
-        }
+        self.lease.take(host, now, ends)
     }
 
-    /// Gives the lease back, if it is still ours.
+    /// As [`Contender::release`].
     pub(super) fn release(&self, host: &dyn Host) {
-        let key = self.key(b"l");
-        if let Ok(Some((bytes, cas))) = host.shared_get(&key)
-            && holder(&bytes).is_some_and(|(who, _)| who == self.me)
-        {
-            // Somebody else's by now, or nobody's in its own time.
-            let _ = host.shared_set(&key, &self.lease(Mono(0)), cas);
-        }
-    }
-
-    fn lease(&self, ends: Mono) -> Vec<u8> {
-        [self.me.to_le_bytes(), ends.0.to_le_bytes()].concat()
+        self.lease.release(host);
     }
 
     /// Puts the content of `state` into its set.
@@ -224,13 +194,6 @@ impl Store {
             content.extend_from_slice(chunk);
         }
         (content.len() == length && hash(&content) == state.hash).then_some(content)
-    }
-}
-
-fn holder(lease: &[u8]) -> Option<(u64, Mono)> {
-    match lease.as_chunks::<8>() {
-        ([who, until], []) => Some((u64::from_le_bytes(*who), Mono(u64::from_le_bytes(*until)))),
-        _ => None,
     }
 }
 

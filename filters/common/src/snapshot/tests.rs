@@ -249,6 +249,23 @@ fn nothing_changed_is_no_answer_to_who_did_not_say_what_is_known() {
 }
 
 #[test]
+fn who_could_not_read_what_is_known_asks_for_all_of_it() {
+    let (shared, mut a, mut b) = two();
+    a.tick(0);
+    a.answered(0, with(200, &[("etag", "\"v1\"")], "one"));
+    b.tick(0);
+    assert!(a.calls(100));
+    a.answered(100, with(200, &[("etag", "\"v2\"")], "two"));
+    shared.set(&a.snapshot.store.chunk(0, 0), b"", Cas(0)).unwrap();
+    for at in 101..103 {
+        assert!(!b.calls(at));
+    }
+    assert!(b.calls(103) && b.told.is_none(), "it has the first, and `v2` is the name of the second");
+    b.gets(103, "two");
+    assert_eq!(b.text(), "two");
+}
+
+#[test]
 fn a_name_is_good_only_where_it_was_given() {
     let (_, mut a, _) = two();
     let tagged = |text: &str| with(200, &[("etag", "\"v1\"")], text);

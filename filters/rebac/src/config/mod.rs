@@ -7,11 +7,13 @@
 //! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
 //! | [`tuples`] | tuples, written or fetched |
+//! | [`watch`] | watching what changes in them |
 
 pub mod batch;
 pub mod remote;
 pub mod rules;
 pub mod tuples;
+pub mod watch;
 
 use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;

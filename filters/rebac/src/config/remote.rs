@@ -3,6 +3,8 @@
 use portcullis_common::config::{DurationText, HeaderName, Secret, Size, Whole};
 use serde::Deserialize;
 
+use super::watch::{RawOpenfgaWatch, RawSpicedbWatch};
+
 /// An OpenFGA server, asked by HTTP.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -27,6 +29,8 @@ pub struct RawOpenfga {
     pub client_credentials: Option<RawClientCredentials>,
     /// How fresh answers are, where a request asks for nothing. Default `minimize_latency`.
     pub consistency: Option<OpenfgaConsistency>,
+    /// Watches for changes, so that answers can be remembered for longer. `{}` is all defaults; without it nothing is watched.
+    pub watch: Option<RawOpenfgaWatch>,
     /// How the server is called.
     #[serde(default)]
     pub calls: RawCalls,
@@ -52,6 +56,8 @@ pub struct RawSpicedb {
     pub token: Option<Secret>,
     /// How fresh answers are, where a request asks for nothing. Default `minimize_latency`.
     pub consistency: Option<SpicedbConsistency>,
+    /// Watches for changes, so that answers can be remembered for longer. `{}` is all defaults; without it nothing is watched.
+    pub watch: Option<RawSpicedbWatch>,
     /// How the server is called.
     #[serde(default)]
     pub calls: RawCalls,

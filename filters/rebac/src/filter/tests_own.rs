@@ -100,6 +100,12 @@ fn groups_in_the_token_are_tuples_of_the_question() {
         assert_eq!(asks(&[("groups", groups)], "/documents/1"), expected, "{groups}");
     }
     assert_eq!(asks(&[], "/documents/1"), (403, "relation_denied"));
+    // Who says the same twice says it once.
+    let mut twice = config();
+    let own = &mut twice["rules"][0]["checks"]["all"][0]["tuples"];
+    *own = json!([own[0], own[0]]);
+    let step = send(&twice, &host(&[("groups", &many(60))]), "GET", "/documents/1");
+    assert!(matches!(step, Step::Allow(_)), "{step:?}");
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //! | [`fetched`] | where tuples are fetched |
 //! | [`remote`] | engines outside the filter |
 //! | [`rules`] | which requests are which questions |
+//! | `watch` | how changes are watched |
 
 pub mod batch;
 pub mod engine;
 pub mod fetched;
 pub mod remote;
 pub mod rules;
+mod watch;
 
 use std::rc::Rc;
 

@@ -7,7 +7,7 @@ use portcullis_common::config::{ConfigError, DurationText, Secret, Whole};
 use portcullis_common::filter::GrpcTarget;
 use portcullis_common::snapshot::target::Url;
 
-use super::error;
+use super::{error, watch};
 use crate::config::RawConfig;
 use crate::config::remote::{
     OpenfgaConsistency, Protocol, RawCache, RawCalls, RawClientCredentials, RawFreshness, RawOpenfga,
@@ -25,6 +25,8 @@ pub struct Remote {
     pub cache: CacheRules,
     /// When answers have to be fresh.
     pub freshness: Freshness,
+    /// How changes are watched, if they are.
+    pub watch: Option<crate::watch::Rules>,
 }
 
 /// Which engine.
@@ -178,7 +180,7 @@ pub(super) fn remote(raw: &mut RawConfig) -> Result<Option<Remote>, ConfigError>
         None => (None, None),
     };
     let (cache, freshness) = (raw.cache.take(), raw.freshness.take());
-    let (server, path, calls) = match (openfga, spicedb) {
+    let (server, path, calls, watched) = match (openfga, spicedb) {
         (None, None) => {
             let of_remote = if cache.is_some() { "cache" } else { "freshness" };
             if cache.is_some() || freshness.is_some() {
@@ -188,20 +190,30 @@ pub(super) fn remote(raw: &mut RawConfig) -> Result<Option<Remote>, ConfigError>
             return Ok(None);
         }
         (Some(_), Some(_)) => return Err(error("engine", "two engines; write one of openfga and spicedb")),
-        (Some(raw), None) => {
+        (Some(mut raw), None) => {
+            let watched = raw.watch.take();
             let (server, calls) = openfga_server(raw)?;
-            (Server::Openfga(server), "engine.openfga", calls)
+            let watched = watched.map(|raw| watch::openfga(&raw, &server)).transpose()?;
+            (Server::Openfga(server), "engine.openfga", calls, watched)
         }
-        (None, Some(raw)) => {
+        (None, Some(mut raw)) => {
+            let watched = raw.watch.take();
             let (server, calls) = spicedb_server(raw)?;
-            (Server::Spicedb(server), "engine.spicedb", calls)
+            let watched = watched.map(|raw| watch::spicedb(raw, &server)).transpose()?;
+            (Server::Spicedb(server), "engine.spicedb", calls, watched)
         }
     };
+    let mut cache = checked_cache(&cache.unwrap_or_default())?;
+    let watch = watched.map(|(rules, remember)| {
+        cache.watched = remember;
+        watch::within(rules, &cache)
+    });
     Ok(Some(Remote {
         server,
         calls: checked_calls(&format!("{path}.calls"), &calls)?,
-        cache: checked_cache(&cache.unwrap_or_default())?,
+        cache,
         freshness: freshness.map_or_else(|| Ok(Freshness::default()), checked_freshness)?,
+        watch,
     }))
 }
 
@@ -257,7 +269,11 @@ fn spicedb_server(raw: RawSpicedb) -> Result<(Spicedb, RawCalls), ConfigError> {
     Ok((server, raw.calls))
 }
 
-fn place(path: &str, cluster: Option<String>, authority: Option<String>) -> Result<Place, ConfigError> {
+pub(super) fn place(
+    path: &str,
+    cluster: Option<String>,
+    authority: Option<String>,
+) -> Result<Place, ConfigError> {
     let at = |field: &str| format!("{path}.{field}");
     let plain = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'/' && b != b'@')
@@ -360,9 +376,9 @@ fn checked_freshness(raw: RawFreshness) -> Result<Freshness, ConfigError> {
 }
 
 /// A bound, as text and in milliseconds.
-type Bound = (&'static str, u64);
+pub(super) type Bound = (&'static str, u64);
 
-fn duration(
+pub(super) fn duration(
     path: String,
     raw: Option<DurationText>,
     default: u64,

@@ -54,6 +54,10 @@ pub struct Client {
     plugin: Rc<str>,
 }
 
+/// There is no token yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoToken;
+
 /// What becomes of an errand.
 #[derive(Debug)]
 pub enum Next {
@@ -261,11 +265,11 @@ impl Client {
         let timeout = errand.until.since(now);
         let bearer = match self.bearer(remote, now) {
             Ok(bearer) => bearer,
-            Err(()) if errand.stage != Stage::Token && timeout > Duration::ZERO => {
+            Err(NoToken) if errand.stage != Stage::Token && timeout > Duration::ZERO => {
                 errand.stage = Stage::Token;
                 return Next::Wait(TOKEN, timeout, errand);
             }
-            Err(()) => return self.give_up(errand, Why::NoToken, now, host),
+            Err(NoToken) => return self.give_up(errand, Why::NoToken, now, host),
         };
         if timeout == Duration::ZERO {
             return self.give_up(errand, Why::Timeout, now, host);
@@ -289,14 +293,17 @@ impl Client {
         Next::Call(callouts, errand)
     }
 
-    /// What the engine is shown. `Err` if it has to be fetched first.
-    fn bearer(&self, remote: &Remote, now: Mono) -> Result<Option<Bearer>, ()> {
+    /// What OpenFGA is shown.
+    ///
+    /// # Errors
+    /// If it has to be fetched first.
+    pub fn bearer(&self, remote: &Remote, now: Mono) -> Result<Option<Bearer>, NoToken> {
         match &remote.server {
             Server::Spicedb(_) => Ok(None),
             Server::Openfga(server) => match &server.credentials {
                 Credentials::None => Ok(None),
                 Credentials::Token(bearer) => Ok(Some(bearer.clone())),
-                Credentials::Fetched(_) => self.tokens.bearer(now).map(Some).ok_or(()),
+                Credentials::Fetched(_) => self.tokens.bearer(now).map(Some).ok_or(NoToken),
             },
         }
     }
@@ -440,7 +447,7 @@ impl Client {
 /// Whether the plugin has to tick though nobody waits.
 #[must_use]
 pub fn keeps_watch(remote: &Remote) -> bool {
-    fetched(remote).is_some()
+    fetched(remote).is_some() || remote.watch.is_some()
 }
 
 fn fetched(remote: &Remote) -> Option<&crate::policy::remote::ClientCredentials> {

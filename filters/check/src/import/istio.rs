@@ -1,0 +1,335 @@
+//! Istio's RequestAuthentication, with the AuthorizationPolicies beside it.
+
+use serde_json::{Map, Value, json};
+
+use super::jwt_authn::{audiences, location};
+use super::keys::{self, PUBLIC, host_of};
+use super::taken::Taken;
+use super::{Imported, Left, Lefts};
+use crate::attached::Which;
+use crate::yaml::Node;
+
+/// The configuration that all RequestAuthentications and AuthorizationPolicies of a file come to, if there are any.
+pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
+    let of_kind = |kind: &'static str| {
+        documents.iter().filter(move |d| d.text_at(&["kind"]) == Some(kind)).filter_map(|d| d.get("spec"))
+    };
+    let mut line = 0;
+    let mut providers = Map::new();
+    for spec in of_kind("RequestAuthentication") {
+        line = if line == 0 { spec.line } else { line };
+        let taken = Taken::new(spec, "spec");
+        for rule in taken.items("jwtRules") {
+            let name = format!("issuer-{}", providers.len());
+            providers.insert(name.clone(), Value::Object(provider(rule, lefts)));
+        }
+        for field in ["selector", "targetRef", "targetRefs"] {
+            taken.take(field);
+        }
+        taken.rest(lefts);
+    }
+    if providers.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = providers.keys().cloned().collect();
+    if names.len() > 1 {
+        for provider in providers.values_mut().filter_map(Value::as_object_mut) {
+            provider.insert("subject".into(), "{issuer}#{claim.sub}".into());
+        }
+    }
+    let mut rules = Vec::new();
+    let allows =
+        of_kind("AuthorizationPolicy").any(|spec| spec.text_at(&["action"]).unwrap_or("ALLOW") == "ALLOW");
+    for spec in of_kind("AuthorizationPolicy") {
+        policy(spec, allows, &providers, &names, &mut rules, lefts);
+    }
+    if allows && rules.len() > 1 {
+        let why = "there any rule that allows is enough; here the first whose match fits decides: put the narrower ones in front";
+        lefts.push(Left { line, field: "AuthorizationPolicy".into(), why: why.into() });
+    }
+    // What an ALLOW policy does not name is refused; without one, whoever has no token passes.
+    if !allows {
+        rules.push(json!({"match": {}, "require": {"optional": names}}));
+    }
+    let config = json!({
+        "providers": providers,
+        "rules": rules,
+        "unmatched": "deny",
+        // Istio lets them pass.
+        "preflights": "pass"
+    });
+    Some(Imported { which: Which::JwtAuth, line, config })
+}
+
+fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
+    let path = "jwtRules";
+    let taken = Taken::new(node, path);
+    let mut out = Map::new();
+    let issuer = taken.text("issuer").unwrap_or_default();
+    out.insert("issuer".into(), issuer.into());
+    out.insert("audiences".into(), audiences(&taken, lefts));
+    let mut written = false;
+    if let Some(jwks) = taken.text("jwks") {
+        match keys::written(jwks) {
+            Ok((keys, algorithms)) => {
+                out.insert("keys".into(), keys);
+                out.insert("algorithms".into(), algorithms);
+                written = true;
+            }
+            Err(why) => taken.leave("jwks", &why, lefts),
+        }
+    }
+    let url = taken.text("jwksUri").or_else(|| taken.text("jwks_uri"));
+    if !written {
+        let (field, url) = match url {
+            Some(url) => ("jwks_url", url.to_owned()),
+            None => {
+                ("discovery", format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
+            }
+        };
+        let host = host_of(&url).to_owned();
+        let (name, port) =
+            host.split_once(':').unwrap_or((&host, if url.starts_with("http:") { "80" } else { "443" }));
+        let mut fetched = Map::new();
+        fetched.insert(field.into(), url.clone().into());
+        fetched.insert("clusters".into(), json!({&*host: format!("outbound|{port}||{name}")}));
+        if let Some(timeout) = taken.text("timeout") {
+            fetched.insert("timeout".into(), timeout.into());
+        }
+        out.insert("keys".into(), Value::Object(fetched));
+        out.insert("algorithms".into(), json!(PUBLIC));
+        let why =
+            format!("the proxy asks {name} itself here, not istiod: it needs a ServiceEntry for that host");
+        taken.say("jwksUri", &why, lefts);
+        taken.say(
+            "algorithms",
+            "Istio takes what a key is good for; list the algorithms that the issuer signs with",
+            lefts,
+        );
+    }
+    let mut tokens: Vec<Value> = Vec::new();
+    for header in taken.items("fromHeaders") {
+        let name = header.text_at(&["name"]).unwrap_or_default().to_ascii_lowercase();
+        tokens.push(location(&name, header.text_at(&["prefix"]).unwrap_or_default()));
+    }
+    let texts = |name: &str| taken.items(name).iter().filter_map(Node::text).collect::<Vec<_>>();
+    tokens.extend(texts("fromParams").into_iter().map(|name| json!({"query": name})));
+    tokens.extend(texts("fromCookies").into_iter().map(|name| json!({"cookie": name})));
+    if tokens.is_empty() {
+        let why = "Istio also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
+        taken.say("fromParams", why, lefts);
+    } else {
+        out.insert("tokens".into(), Value::Array(tokens));
+    }
+    if taken.is_true("forwardOriginalToken") {
+        out.insert("forward_token".into(), true.into());
+    }
+    if let Some(header) = taken.text("outputPayloadToHeader") {
+        out.insert("payload_header".into(), header.to_ascii_lowercase().into());
+    }
+    let mut headers = Map::new();
+    for claim in taken.items("outputClaimToHeaders") {
+        if let (Some(header), Some(claim)) = (claim.text_at(&["header"]), claim.text_at(&["claim"])) {
+            headers.insert(header.to_ascii_lowercase(), format!("{{claim.{claim}}}").into());
+        }
+    }
+    if !headers.is_empty() {
+        out.insert("claim_headers".into(), Value::Object(headers));
+    }
+    out.insert("clock_skew".into(), "60s".into());
+    taken.leave(
+        "spaceDelimitedClaims",
+        "scope and scp are read as words anyway; of others each text is one value",
+        lefts,
+    );
+    taken.take("timeout");
+    taken.rest(lefts);
+    out
+}
+
+/// Adds the rules of a policy. Beside one that allows, one that denies cannot be carried over: both would have to hold.
+fn policy(
+    spec: &Node,
+    allows: bool,
+    providers: &Map<String, Value>,
+    names: &[String],
+    rules: &mut Vec<Value>,
+    lefts: &mut Lefts,
+) {
+    let taken = Taken::new(spec, "spec");
+    let action = taken.text("action").unwrap_or("ALLOW");
+    for field in ["selector", "targetRef", "targetRefs"] {
+        taken.take(field);
+    }
+    let listed = taken.items("rules");
+    if !matches!(action, "ALLOW" | "DENY") {
+        return taken.leave("action", "only ALLOW and DENY have counterparts", lefts);
+    }
+    if action == "DENY" && allows {
+        let why =
+            "beside an ALLOW policy: its rules are left out; write what they refuse in front of the others";
+        return taken.leave("rules", why, lefts);
+    }
+    for (n, rule) in listed.iter().enumerate() {
+        let path = format!("rules[{n}]");
+        let made = if action == "ALLOW" {
+            allow(rule, &path, providers, names, lefts)
+        } else {
+            deny(rule, &path, names, lefts)
+        };
+        match made {
+            Some(made) => rules.extend(made),
+            None => lefts.push(Left {
+                line: rule.line,
+                field: path,
+                why: format!("this {action} rule is left out: write it by hand, or keep the policy"),
+            }),
+        }
+    }
+    taken.rest(lefts);
+}
+
+fn allow(
+    rule: &Node,
+    path: &str,
+    providers: &Map<String, Value>,
+    names: &[String],
+    lefts: &mut Lefts,
+) -> Option<Vec<Value>> {
+    let taken = Taken::new(rule, path);
+    let mut whom: Option<Vec<String>> = None;
+    for from in taken.items("from") {
+        let source = Taken::new(from.get("source")?, format!("{path}.from.source"));
+        let principals = source.items("requestPrincipals");
+        let before = lefts.len();
+        source.rest(lefts);
+        if lefts.len() != before || principals.is_empty() {
+            return None;
+        }
+        for principal in principals.iter().filter_map(Node::text) {
+            whom.get_or_insert_default().extend(principal_of(principal, providers, names)?);
+        }
+    }
+    let mut claims = Vec::new();
+    for when in taken.items("when") {
+        claims.push(condition(when)?);
+    }
+    let before = lefts.len();
+    let matches = operations(&taken, path, lefts)?;
+    taken.rest(lefts);
+    if lefts.len() != before {
+        return None;
+    }
+    let require = match whom {
+        None if claims.is_empty() => json!({"optional": names}),
+        whom => {
+            let mut require = json!({"any": whom.unwrap_or_else(|| names.to_vec())});
+            if !claims.is_empty() {
+                require.as_object_mut()?.insert("claims".into(), Value::Array(claims));
+            }
+            require
+        }
+    };
+    Some(matches.into_iter().map(|matching| json!({"match": matching, "require": require})).collect())
+}
+
+/// The one DENY rule that everybody writes: whoever has no valid token is refused, at these paths or everywhere.
+fn deny(rule: &Node, path: &str, names: &[String], lefts: &mut Lefts) -> Option<Vec<Value>> {
+    let taken = Taken::new(rule, path);
+    let [from] = taken.items("from") else { return None };
+    let source = from.get("source")?;
+    let everybody = source.get("notRequestPrincipals")?.items().iter().filter_map(Node::text).eq(["*"]);
+    if !everybody || source.members().len() != 1 || taken.take("when").is_some() {
+        return None;
+    }
+    let matches = operations(&taken, path, lefts)?;
+    Some(matches.into_iter().map(|matching| json!({"match": matching, "require": {"any": names}})).collect())
+}
+
+/// The providers of `*`, `ISSUER/*`; a single subject cannot be said by a provider alone.
+fn principal_of(principal: &str, providers: &Map<String, Value>, names: &[String]) -> Option<Vec<String>> {
+    if principal == "*" {
+        return Some(names.to_vec());
+    }
+    let issuer = principal.strip_suffix("/*")?;
+    let found = providers.iter().find(|(_, p)| p.get("issuer").and_then(Value::as_str) == Some(issuer));
+    found.map(|(name, _)| vec![name.clone()])
+}
+
+/// `request.auth.claims[a][b]` with values: the claim is one of them, or a list with one of them in it.
+fn condition(when: &Node) -> Option<Value> {
+    let key = when.text_at(&["key"])?;
+    let values: Vec<&str> = when.get("values")?.items().iter().filter_map(Node::text).collect();
+    if when.get("notValues").is_some() || values.iter().any(|v| v.contains('*')) || values.is_empty() {
+        return None;
+    }
+    let source = match key.strip_prefix("request.auth.claims") {
+        Some(claims) => {
+            let steps = claims.split(']').filter(|step| !step.is_empty());
+            let steps: Option<Vec<String>> =
+                steps.map(|step| Some(format!("[{}]", Value::from(step.strip_prefix('[')?)))).collect();
+            format!("claim{}", steps?.concat())
+        }
+        None if key == "request.auth.presenter" => "claim.azp".to_owned(),
+        None => return None,
+    };
+    let held = values.iter().map(|value| json!({"value": source, "contains": value}));
+    Some(
+        json!({"any": std::iter::once(json!({"value": source, "one_of": values})).chain(held).collect::<Vec<_>>()}),
+    )
+}
+
+/// The matches of `to`; one that matches everything without it.
+fn operations(taken: &Taken<'_>, path: &str, lefts: &mut Lefts) -> Option<Vec<Value>> {
+    let operations = taken.items("to");
+    if operations.is_empty() {
+        return Some(vec![json!({})]);
+    }
+    let mut matches = Vec::new();
+    for to in operations {
+        let operation = Taken::new(to.get("operation")?, format!("{path}.to.operation"));
+        let texts = |name: &str| operation.items(name).iter().filter_map(Node::text).collect::<Vec<_>>();
+        let (paths, methods, hosts) = (texts("paths"), texts("methods"), texts("hosts"));
+        let before = lefts.len();
+        operation.rest(lefts);
+        if lefts.len() != before {
+            return None;
+        }
+        let mut matching = Map::new();
+        if !methods.is_empty() {
+            matching.insert("methods".into(), json!(methods));
+        }
+        if !hosts.is_empty() {
+            matching.insert("hosts".into(), json!(hosts));
+        }
+        if paths.is_empty() {
+            matches.push(Value::Object(matching.clone()));
+        }
+        for path in paths {
+            let mut matching = matching.clone();
+            matching.insert("path".into(), template(path)?.into());
+            matches.push(Value::Object(matching));
+        }
+    }
+    Some(matches)
+}
+
+/// `/a/*` of Istio is all below; `{*}` is a segment and `{**}` all below.
+fn template(path: &str) -> Option<String> {
+    let path = match path {
+        "*" | "/*" => return Some("/**".into()),
+        path => path
+            .strip_suffix("/*")
+            .or_else(|| path.strip_suffix("/{**}"))
+            .map_or_else(|| path.to_owned(), |p| format!("{p}/**")),
+    };
+    let mut number = 0_usize;
+    let segment = |segment: &str| {
+        number = number.saturating_add(usize::from(segment == "{*}"));
+        if segment == "{*}" { format!("{{p{number}}}") } else { segment.to_owned() }
+    };
+    let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+    let plain = path.strip_suffix("/**").unwrap_or(&path);
+    (plain.starts_with('/') || plain.is_empty()).then_some(()).filter(|()| !plain.contains('*'))?;
+    Some(path)
+}

@@ -1,0 +1,285 @@
+//! Envoy's jwt_authn.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{self, PUBLIC, host_of};
+use super::requests::matching;
+use super::taken::Taken;
+use super::{Left, Lefts};
+use crate::yaml::Node;
+
+const METADATA: &str = "a Wasm filter cannot write dynamic metadata; facts are filter state: use publish, publish_payload or claim_headers, \
+                        and in RBAC or the log filter_state instead of metadata";
+
+/// The configuration of jwt-auth.
+pub fn import(node: &Node, lefts: &mut Lefts) -> Value {
+    let taken = Taken::new(node, "jwt_authn");
+    let listed = taken.take("providers").map(Node::members).unwrap_or_default();
+    let mut out = Map::new();
+    let mut providers = Map::new();
+    for member in listed {
+        let mut provider = provider(&member.value, &format!("providers.{}", member.name), &mut out, lefts);
+        if listed.len() > 1 {
+            provider.insert("subject".into(), "{issuer}#{claim.sub}".into());
+        }
+        providers.insert(member.name.clone(), Value::Object(provider));
+    }
+    if listed.len() > 1 {
+        taken.say(
+            "providers",
+            "several issuers: subjects are {issuer}#{claim.sub}, so that nobody is taken for another",
+            lefts,
+        );
+    }
+    let names: Vec<&str> = listed.iter().map(|m| m.name.as_str()).collect();
+    let map = taken.take("requirement_map");
+    let mut rules = Vec::new();
+    let mut complete = true;
+    for (n, rule) in taken.items("rules").iter().enumerate() {
+        let path = format!("rules[{n}]");
+        let taken = Taken::new(rule, path.clone());
+        let matching = match taken.take("match") {
+            Some(node) => matching(node, &format!("{path}.match"), lefts),
+            None => Some(json!({})),
+        };
+        let named = taken.text("requirement_name").and_then(|name| map?.get(name));
+        let require = match taken.take("requires").or(named) {
+            None => Some("none".into()),
+            Some(node) => require(node, &format!("{path}.requires"), &names, lefts),
+        };
+        taken.rest(lefts);
+        match (matching, require) {
+            (Some(matching), Some(require)) => rules.push(json!({"match": matching, "require": require})),
+            _ => {
+                complete = false;
+                let why = "this rule is left out: write it by hand, at its place".to_owned();
+                lefts.push(Left { line: rule.line, field: path, why });
+            }
+        }
+    }
+    if taken.is_true("bypass_cors_preflight") {
+        out.insert("preflights".into(), "pass".into());
+    }
+    taken.leave("filter_state_rules", "no rule here is chosen by filter state; write match", lefts);
+    taken.leave(
+        "strip_failure_response",
+        "refusals always say their reason, and nothing about the token",
+        lefts,
+    );
+    if !complete {
+        let why = "what no rule matches passes there; with rules left out it is refused here, until they are written";
+        taken.say("rules", why, lefts);
+    }
+    taken.take("stat_prefix");
+    taken.rest(lefts);
+    out.insert("providers".into(), Value::Object(providers));
+    out.insert("rules".into(), Value::Array(rules));
+    out.insert("unmatched".into(), if complete { "allow" } else { "deny" }.into());
+    Value::Object(out)
+}
+
+fn provider(
+    node: &Node,
+    path: &str,
+    plugin: &mut Map<String, Value>,
+    lefts: &mut Lefts,
+) -> Map<String, Value> {
+    let taken = Taken::new(node, path);
+    let mut out = Map::new();
+    let issuer = taken.text("issuer").filter(|issuer| !issuer.is_empty());
+    if issuer.is_none() {
+        taken.say(
+            "issuer",
+            "jwt_authn takes any issuer where none is written; write whose tokens these are",
+            lefts,
+        );
+    }
+    out.insert("issuer".into(), issuer.unwrap_or("WRITE-THE-ISSUER").into());
+    out.insert("audiences".into(), audiences(&taken, lefts));
+    keys(&taken, path, &mut out, lefts);
+    let mut tokens: Vec<Value> = Vec::new();
+    for header in taken.items("from_headers") {
+        let header = Taken::new(header, format!("{path}.from_headers"));
+        let name = header.text("name").unwrap_or_default().to_ascii_lowercase();
+        tokens.push(location(&name, header.text("value_prefix").unwrap_or_default()));
+        header.rest(lefts);
+    }
+    let texts = |name: &str| taken.items(name).iter().filter_map(Node::text).collect::<Vec<_>>();
+    tokens.extend(texts("from_params").into_iter().map(|name| json!({"query": name})));
+    tokens.extend(texts("from_cookies").into_iter().map(|name| json!({"cookie": name})));
+    if tokens.is_empty() {
+        let why = "jwt_authn also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
+        taken.say("from_params", why, lefts);
+    } else {
+        out.insert("tokens".into(), Value::Array(tokens));
+    }
+    if taken.is_true("forward") {
+        out.insert("forward_token".into(), true.into());
+    }
+    if let Some(header) = taken.text("forward_payload_header") {
+        out.insert("payload_header".into(), header.to_ascii_lowercase().into());
+    }
+    if taken.is_true("pad_forward_payload_header") {
+        taken.leave("pad_forward_payload_header", "the payload comes without padding", lefts);
+    }
+    let mut headers = Map::new();
+    for claim in taken.items("claim_to_headers") {
+        let claim = Taken::new(claim, format!("{path}.claim_to_headers"));
+        let steps: Vec<&str> =
+            claim.items("claim_path").iter().filter_map(|step| step.text_at(&["key"])).collect();
+        let source = match claim.text("claim_name") {
+            Some(name) => format!("claim.{name}"),
+            None => {
+                format!("claim{}", steps.iter().map(|s| format!("[{}]", Value::from(*s))).collect::<String>())
+            }
+        };
+        if let Some(name) = claim.text("header_name") {
+            headers.insert(name.to_ascii_lowercase(), format!("{{{source}}}").into());
+        }
+        claim.rest(lefts);
+    }
+    if !headers.is_empty() {
+        out.insert("claim_headers".into(), Value::Object(headers));
+    }
+    let skew = taken.text("clock_skew_seconds").filter(|skew| *skew != "0").unwrap_or("60");
+    out.insert("clock_skew".into(), format!("{skew}s").into());
+    if !taken.is_true("require_expiration") {
+        let why = "a token without exp is valid for ever there and refused here, unless expiration: optional is written";
+        taken.say("require_expiration", why, lefts);
+    }
+    if let Some(lifetime) = taken.text("max_lifetime") {
+        out.insert("max_lifetime".into(), lifetime.into());
+    }
+    if taken.take("payload_in_metadata").is_some() {
+        plugin.insert("publish_payload".into(), true.into());
+        taken.leave("payload_in_metadata", METADATA, lefts);
+    }
+    for field in ["header_in_metadata", "failed_status_in_metadata", "normalize_payload_in_metadata"] {
+        taken.leave(field, METADATA, lefts);
+    }
+    taken.leave(
+        "subjects",
+        "tokens of other subjects pass; write {value: claim.sub, ...} in the claims of each rule",
+        lefts,
+    );
+    // Verified tokens are remembered anyway, and Envoy chooses the route anew after a header changed.
+    for field in ["jwt_cache_config", "clear_route_cache"] {
+        taken.take(field);
+    }
+    taken.rest(lefts);
+    out
+}
+
+pub(super) fn audiences(taken: &Taken<'_>, lefts: &mut Lefts) -> Value {
+    let audiences: Vec<&str> = taken.items("audiences").iter().filter_map(Node::text).collect();
+    if audiences.is_empty() {
+        taken.say("audiences", "tokens for anybody pass, as they did; list whom they have to be for", lefts);
+        return "any".into();
+    }
+    json!(audiences)
+}
+
+/// Where a token is, in a header with this prefix.
+pub(super) fn location(header: &str, prefix: &str) -> Value {
+    match prefix.trim_end() {
+        "" if header == "authorization" => json!({"header": header, "scheme": "Bearer"}),
+        "" => json!({"header": header}),
+        word if prefix.ends_with(' ') && word.chars().all(char::is_alphanumeric) => {
+            json!({"header": header, "scheme": word})
+        }
+        _ => json!({"header": header, "prefix": prefix}),
+    }
+}
+
+fn keys(taken: &Taken<'_>, path: &str, out: &mut Map<String, Value>, lefts: &mut Lefts) {
+    if let Some(local) = taken.take("local_jwks") {
+        let source = Taken::new(local, format!("{path}.local_jwks"));
+        let file = source.text("filename").and_then(|name| std::fs::read_to_string(name).ok());
+        let text = source.text("inline_string").map(str::to_owned).or(file);
+        match text
+            .as_deref()
+            .map_or_else(|| Err("not a text that can be read here; write keys by hand".into()), keys::written)
+        {
+            Ok((keys, algorithms)) => {
+                out.insert("keys".into(), keys);
+                out.insert("algorithms".into(), algorithms);
+            }
+            Err(why) => source.say("", &why, lefts),
+        }
+    }
+    if let Some(remote) = taken.take("remote_jwks") {
+        let source = Taken::new(remote, format!("{path}.remote_jwks"));
+        let uri =
+            source.take("http_uri").map(|node| Taken::new(node, format!("{path}.remote_jwks.http_uri")));
+        let Some(uri) = uri else { return source.rest(lefts) };
+        let url = uri.text("uri").unwrap_or_default();
+        let mut keys = Map::new();
+        keys.insert("jwks_url".into(), url.into());
+        keys.insert("clusters".into(), json!({host_of(url): uri.text("cluster").unwrap_or_default()}));
+        if let Some(timeout) = uri.text("timeout") {
+            keys.insert("timeout".into(), timeout.into());
+        }
+        if let Some(cache) = source.take("cache_duration").and_then(Node::text) {
+            keys.insert("max_fresh".into(), cache.into());
+            if cache.strip_suffix('s').and_then(|s| s.parse::<f64>().ok()).is_some_and(|s| s < 60.0) {
+                keys.insert("min_fresh".into(), cache.into());
+            }
+        }
+        out.insert("keys".into(), Value::Object(keys));
+        out.insert("algorithms".into(), json!(PUBLIC));
+        source.say(
+            "algorithms",
+            "jwt_authn takes what a key is good for; list the algorithms that the issuer signs with",
+            lefts,
+        );
+        // Keys are fetched once for all workers, refreshed in the background, and asked for anew where one is missing.
+        for field in ["async_fetch", "retry_policy"] {
+            source.take(field);
+        }
+        uri.rest(lefts);
+        source.rest(lefts);
+    }
+}
+
+fn require(node: &Node, path: &str, all: &[&str], lefts: &mut Lefts) -> Option<Value> {
+    let taken = Taken::new(node, path);
+    let failed = "an invalid token is refused here, whatever may be missing";
+    let mut names = Vec::new();
+    let mut optional = false;
+    let known = |name: &str| all.contains(&name).then(|| name.to_owned());
+    if let Some(name) = taken.text("provider_name") {
+        return Some(json!({"any": [known(name)?]}));
+    }
+    if let Some(both) = taken.take("provider_and_audiences") {
+        let why = "audiences are the provider's here; give these a provider of their own with the same keys";
+        taken.leave("provider_and_audiences", why, lefts);
+        return Some(json!({"any": [known(both.text_at(&["provider_name"])?)?]}));
+    }
+    if taken.take("allow_missing").is_some() {
+        return Some(json!({"optional": all}));
+    }
+    if taken.take("allow_missing_or_failed").is_some() {
+        taken.leave("allow_missing_or_failed", failed, lefts);
+        return Some(json!({"optional": all}));
+    }
+    for (field, word) in [("requires_any", "any"), ("requires_all", "all")] {
+        let Some(list) = taken.take(field) else { continue };
+        for item in list.get("requirements").map(Node::items).unwrap_or_default() {
+            let item = Taken::new(item, format!("{path}.{field}"));
+            if let Some(name) = item.text("provider_name") {
+                names.push(known(name)?);
+            } else if item.take("allow_missing").is_some() {
+                optional = true;
+            } else if item.take("allow_missing_or_failed").is_some() {
+                item.leave("allow_missing_or_failed", failed, lefts);
+                optional = true;
+            } else {
+                item.say("", "requirements within requirements have no counterpart", lefts);
+                return None;
+            }
+        }
+        return Some(json!({if optional { "optional" } else { word }: names}));
+    }
+    taken.leave("extract_only_without_validation", "a token is verified or not looked at", lefts);
+    None
+}

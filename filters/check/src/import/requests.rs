@@ -1,0 +1,98 @@
+//! Envoy's route matches, as ours.
+
+use serde_json::{Map, Value, json};
+
+use super::Lefts;
+use super::taken::Taken;
+use crate::yaml::Node;
+
+/// Our `match` for one of Envoy's; `None` if it says something that ours cannot, which is reported.
+pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Value> {
+    let taken = Taken::new(node, path);
+    let mut out = Map::new();
+    let before = lefts.len();
+    if let Some(prefix) = taken.text("prefix") {
+        if let Some(template) = template(prefix) {
+            if !prefix.ends_with('/') {
+                let why = format!(
+                    "{prefix} also begins other names there, such as {prefix}x; here it is {prefix} and what is below it"
+                );
+                taken.say("prefix", &why, lefts);
+            }
+            if template != "/**" || prefix != "/" {
+                out.insert("path".into(), template.into());
+            }
+        } else {
+            taken.leave("prefix", "no path template can say it; write match by hand", lefts);
+            return None;
+        }
+    }
+    if let Some(below) = taken.text("path_separated_prefix") {
+        out.insert("path".into(), template(below)?.into());
+    }
+    if let Some(exact) = taken.text("path") {
+        if exact.contains(['{', '}', '*', '%']) {
+            taken.leave("path", "no path template can say it; write match by hand", lefts);
+            return None;
+        }
+        out.insert("path".into(), exact.into());
+    }
+    let noted = lefts.len();
+    if taken.text("case_sensitive") == Some("false") {
+        taken.leave("case_sensitive", "case counts here; write the spellings that there are", lefts);
+    }
+    let mut headers = Vec::new();
+    for (n, header) in taken.items("headers").iter().enumerate() {
+        self::header(header, &format!("{path}.headers[{n}]"), &mut out, &mut headers, lefts);
+    }
+    if !headers.is_empty() {
+        out.insert("headers".into(), Value::Array(headers));
+    }
+    taken.rest(lefts);
+    // A prefix that says a little more than ours is no reason to leave a rule out.
+    let fits = lefts.len() == noted || (noted == before && lefts.len() == before);
+    fits.then_some(Value::Object(out))
+}
+
+fn template(prefix: &str) -> Option<String> {
+    if !prefix.starts_with('/') || prefix.contains(['{', '}', '*', '%', '?']) {
+        return None;
+    }
+    Some(format!("{}/**", prefix.trim_end_matches('/')))
+}
+
+fn header(
+    node: &Node,
+    path: &str,
+    out: &mut Map<String, Value>,
+    headers: &mut Vec<Value>,
+    lefts: &mut Lefts,
+) {
+    let taken = Taken::new(node, path);
+    let Some(name) = taken.text("name").map(str::to_ascii_lowercase) else { return };
+    let matcher = taken.take("string_match").map(|m| Taken::new(m, format!("{path}.string_match")));
+    let inner = |name: &str| matcher.as_ref().and_then(|m| m.text(name));
+    let exact = taken.text("exact_match").or_else(|| inner("exact"));
+    let prefix = taken.text("prefix_match").or_else(|| inner("prefix"));
+    let present = taken.text("present_match").map(|p| p == "true");
+    let inverted = taken.is_true("invert_match");
+    match (&*name, exact, prefix, present, inverted) {
+        (":method", Some(method), _, _, false) => {
+            out.insert("methods".into(), json!([method]));
+        }
+        (":authority" | "host", Some(host), _, _, false) => {
+            out.insert("hosts".into(), json!([host.to_ascii_lowercase()]));
+        }
+        (_, Some(value), _, _, false) => headers.push(json!({"name": name, "equals": value})),
+        (_, _, Some(value), _, false) => headers.push(json!({"name": name, "prefix": value})),
+        (_, None, None, Some(present), inverted) if present != inverted => {
+            headers.push(json!({"name": name, "present": true}));
+        }
+        (_, None, None, Some(_), _) => headers.push(json!({"name": name, "absent": true})),
+        _ => taken.say("", "no condition on a header can say it; write match by hand", lefts),
+    }
+    if let Some(matcher) = matcher {
+        matcher.rest(lefts);
+    }
+    taken.rest(lefts);
+}

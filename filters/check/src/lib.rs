@@ -1,0 +1,35 @@
+//! Checks configurations without Envoy, and says what a request would get.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`yaml`] | a tree that knows its lines |
+//! | [`attached`] | a plugin in a file, and the chain that it stands in |
+//! | [`find`] | which chains a file holds: Envoy, Istio, Envoy Gateway, a plugin alone |
+//! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
+//! | [`cross`] | what only the whole chain shows |
+//! | [`finding`], [`report`] | what is reported; files in, findings out |
+//! | [`ask`], [`time`] | a request on the command line |
+//! | [`normal`] | what Envoy does to a path before any filter sees it |
+//! | [`run`], [`fetched`] | a filter called as the shell calls it; what it would fetch, from files |
+//! | [`evaluate`], [`notes`], [`say`] | a request through the whole chain |
+//! | [`import`] | configurations of others, as ours |
+//! | [`cli`] | the command line |
+
+pub mod ask;
+pub mod attached;
+pub mod cli;
+pub mod cross;
+pub mod evaluate;
+pub mod fetched;
+pub mod find;
+pub mod finding;
+pub mod heard;
+pub mod import;
+pub mod load;
+pub mod normal;
+pub mod notes;
+pub mod report;
+pub mod run;
+pub mod say;
+pub mod time;
+pub mod yaml;

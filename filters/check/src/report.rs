@@ -1,0 +1,86 @@
+//! Files in, findings out.
+
+use std::path::Path;
+
+use crate::attached::{Chain, Which};
+use crate::cross;
+use crate::find::{self, File};
+use crate::finding::{Finding, Severity};
+use crate::load::{self, Loaded};
+
+/// What was found.
+pub struct Report {
+    /// What is wrong, by file and line.
+    pub findings: Vec<Finding>,
+    /// The chains, each with its plugins as far as they load.
+    pub chains: Vec<(Chain, Vec<Option<Loaded>>)>,
+}
+
+impl Report {
+    /// Whether anything is an error.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.count(Severity::Error) != 0
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|f| f.severity == severity).count()
+    }
+
+    /// One line that sums it up.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let plugins = self.chains.iter().map(|(chain, _)| chain.plugins.len()).fold(0, usize::saturating_add);
+        let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        format!(
+            "{} in {}: {}, {}",
+            some(plugins, "plugin"),
+            some(self.chains.len(), "chain"),
+            some(self.count(Severity::Error), "error"),
+            some(self.count(Severity::Warning), "warning")
+        )
+    }
+}
+
+/// Checks files. `bare` says which filter a configuration is of that stands alone.
+#[must_use]
+pub fn check(files: &[File], bare: Option<Which>) -> Report {
+    let find::Found { chains, mut findings } = find::find(files, bare);
+    let load_all = |chain: Chain| {
+        let loaded: Vec<Option<Loaded>> =
+            chain.plugins.iter().map(|p| load::load(p, &mut findings)).collect();
+        let plugins: Vec<cross::Plugin<'_>> =
+            chain.plugins.iter().zip(loaded.iter().map(Option::as_ref)).collect();
+        findings.extend(cross::check(&chain, &plugins));
+        (chain, loaded)
+    };
+    let chains: Vec<_> = chains.into_iter().map(load_all).collect();
+    findings.sort();
+    findings.dedup();
+    Report { findings, chains }
+}
+
+/// The files that a name stands for: itself, or what a folder has.
+///
+/// # Errors
+/// What cannot be read.
+pub fn read(name: &str) -> Result<Vec<File>, String> {
+    let path = Path::new(name);
+    let failed = |what: &dyn std::fmt::Display, e: &dyn std::fmt::Display| format!("{what}: {e}");
+    let paths = if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(|e| failed(&name, &e))?;
+        let known = |p: &std::path::PathBuf| {
+            p.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known))
+        };
+        let mut found: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
+        found.sort();
+        found
+    } else {
+        vec![path.to_path_buf()]
+    };
+    let one = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(|e| failed(&path.display(), &e))?;
+        Ok(File { name: path.display().to_string().into(), text })
+    };
+    paths.into_iter().map(one).collect()
+}
