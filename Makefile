@@ -66,7 +66,7 @@ compose-test: compose-files ## starts the containers on free ports, asks what ru
 	@tests/compose/verify
 
 compose-down: ## takes down what compose-up started
-	@COMPOSE_PROFILES=keycloak tests/compose/compose down --volumes --remove-orphans
+	@COMPOSE_PROFILES=keycloak,openfga,spicedb tests/compose/compose down --volumes --remove-orphans
 
 compose-images: ## builds stand-ins for the images where none can be pulled (as root)
 	@tests/compose/images

@@ -11,7 +11,9 @@ pub mod openfga;
 pub mod spicedb;
 pub mod start;
 
+use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::client::{Response, ask};
 use crate::paths;
@@ -57,8 +59,26 @@ impl Engine {
     }
 
     /// It keeps its connections and does nothing any more.
-    pub fn freeze(&self) {
+    ///
+    /// # Panics
+    /// If it goes on.
+    pub async fn freeze(&self) {
         self.signal(libc::SIGSTOP);
+        // The thread that takes the signal stops the others, and on a busy machine it may have to wait for its turn.
+        for _ in 0..3_000 {
+            if self.is_frozen() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not stop");
+    }
+
+    fn is_frozen(&self) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0.pid())) else { return false };
+        tasks
+            .filter_map(Result::ok)
+            .all(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
     }
 
     /// It goes on.

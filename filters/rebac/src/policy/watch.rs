@@ -58,3 +58,52 @@ pub(super) fn within(mut rules: Rules, cache: &CacheRules) -> Rules {
     rules.grace = times.fold(rules.grace, Duration::min);
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    fn policy(engine: &str, more: &str) -> Result<Policy, ConfigError> {
+        let rules = r#"[{"match": {"path": "/x"}, "checks": "none"}]"#;
+        let config = format!(r#"{{"engine": {engine}, "rules": {rules}, "unmatched": "deny"{more}}}"#);
+        Policy::new(portcullis_common::config::parse("rebac", config.as_bytes())?)
+    }
+
+    fn spicedb(more: &str) -> String {
+        format!(r#"{{"spicedb": {{"cluster": "c", "token": {{"value": "k"}}{more}}}}}"#)
+    }
+
+    #[test]
+    fn a_watch_is_noticed_to_be_broken_before_what_then_holds_is_over() {
+        for (cache, grace) in [
+            ("", 2_000),
+            (r#", "cache": {"allow": "10s", "deny": "10s"}"#, 2_500),
+            (r#", "cache": {"allow": "1s", "deny": "0s"}"#, 1_000),
+        ] {
+            let policy = policy(&spicedb(r#", "watch": {"remember": "1h"}"#), cache).unwrap();
+            let remote = policy.remote.unwrap();
+            assert_eq!(remote.watch.unwrap().grace, Duration::from_millis(grace), "{cache}");
+            assert_eq!(remote.cache.watched, Duration::from_secs(3_600));
+        }
+        let policy = policy(&spicedb(""), "").unwrap().remote.unwrap();
+        assert!(policy.watch.is_none() && policy.cache.watched == policy.cache.allow);
+    }
+
+    #[test]
+    fn the_stream_comes_by_grpc_alone() {
+        let http = r#", "protocol": "http", "watch": {"#;
+        let missing = policy(&spicedb(&format!("{http}}}")), "").unwrap_err().to_string();
+        assert!(missing.contains("engine.spicedb.watch.cluster: missing; write"), "{missing}");
+        for (more, want) in [
+            (format!(r#"{http}"cluster": "g"}}"#), GrpcTarget::new("g", "g")),
+            (format!(r#"{http}"cluster": "g", "authority": "a"}}"#), GrpcTarget::new("g", "a")),
+            (r#", "watch": {"authority": "a"}"#.to_owned(), GrpcTarget::new("c", "a")),
+            (r#", "watch": {}"#.to_owned(), GrpcTarget::new("c", "c")),
+        ] {
+            let rules = policy(&spicedb(&more), "").unwrap().remote.unwrap().watch.unwrap();
+            let Source::Spicedb { target, .. } = rules.source else { panic!() };
+            assert_eq!(Some(target), want, "{more}");
+        }
+    }
+}
