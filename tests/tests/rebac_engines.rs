@@ -197,7 +197,7 @@ fn asked(random: &mut Random) -> Asked {
     Asked {
         user: format!("u{}", random.below(6)),
         document: format!("d{}", random.below(6)),
-        rule: *RELATIONS.get(rule).unwrap_or(if rule == RELATIONS.len() { &"any" } else { &"all" }),
+        rule: RELATIONS.get(rule).unwrap_or(if rule == RELATIONS.len() { &"any" } else { &"all" }),
         amount: (random.below(2) > 0).then(|| random.below(10)),
     }
 }
