@@ -33,8 +33,9 @@ fn modules_export_and_import_what_their_lists_say() {
 
 #[test]
 fn modules_stay_small() {
+    // rebac has an engine inside, with the language of conditions, and speaks to two outside.
     for (filter, kib) in
-        [("jwt-auth", 800), ("metrics", 480), ("rate-limit", 550), ("rate-limit-body", 560), ("rebac", 850)]
+        [("jwt-auth", 800), ("metrics", 480), ("rate-limit", 550), ("rate-limit-body", 560), ("rebac", 1_024)]
     {
         let size = fs::metadata(paths::module(filter)).unwrap().len();
         assert!(size < kib << 10, "{filter}: {size} bytes");

@@ -11,7 +11,7 @@ use portcullis_common::filter::Callout;
 use portcullis_common::headers::Headers;
 use portcullis_common::memory::MemoryHost;
 use portcullis_common::request::{Request, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::ask::Asked;
 use crate::attached::{Attached, Chain, Which};
@@ -19,6 +19,7 @@ use crate::fetched::{Fetched, url};
 use crate::load::{self, Loaded};
 use crate::normal::{self, Normal};
 use crate::notes;
+use crate::questions;
 use crate::run::{Running, Went};
 
 /// What a request is judged in.
@@ -319,32 +320,20 @@ fn open_questions(calls: &[Callout], missed: &[Callout]) -> Vec<String> {
         ),
         None => "waits for a call".to_owned(),
     };
-    let question = |callout: &Callout| match callout {
-        Callout::Http { cluster, body, .. } => {
-            let to = url(callout).unwrap_or_default();
-            let mut relations = Vec::new();
-            if let Ok(body) = serde_json::from_slice(body) {
-                tuple_keys(&body, &mut relations);
+    let question = |callout: &Callout| {
+        let to = match callout {
+            Callout::Http { cluster, .. } => {
+                format!("{cluster} at run time: {}", url(callout).unwrap_or_default())
             }
-            format!("asked of {cluster} at run time: {to} {}", relations.join(", "))
-        }
-        Callout::Grpc { service, method, .. } => format!("asked at run time: {service}/{method}"),
+            Callout::Grpc { service, method, .. } => format!("{service}/{method} at run time:"),
+        };
+        format!("asked of {to} {}", questions::of(callout).join(", ")).trim_end().to_owned()
     };
     if calls.is_empty() {
         missed.iter().map(document).collect()
     } else {
         calls.iter().map(question).collect()
     }
-}
-
-/// The questions in a body as OpenFGA has them: `relation@object by subject`.
-fn tuple_keys(value: &Value, found: &mut Vec<String>) {
-    let text = |name: &str| value.get(name).and_then(Value::as_str);
-    if let (Some(user), Some(relation), Some(object)) = (text("user"), text("relation"), text("object")) {
-        return found.push(format!("{relation}@{object} by {user}"));
-    }
-    value.as_array().into_iter().flatten().for_each(|item| tuple_keys(item, found));
-    value.as_object().into_iter().flat_map(|o| o.values()).for_each(|item| tuple_keys(item, found));
 }
 
 /// The last word of a filter's line about this verdict, if it says which check failed.

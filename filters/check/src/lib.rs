@@ -11,7 +11,7 @@
 //! | [`ask`], [`time`] | a request on the command line |
 //! | [`normal`] | what Envoy does to a path before any filter sees it |
 //! | [`run`], [`fetched`] | a filter called as the shell calls it; what it would fetch, from files |
-//! | [`evaluate`], [`notes`], [`say`] | a request through the whole chain |
+//! | [`evaluate`], [`notes`], [`questions`], [`say`] | a request through the whole chain |
 //! | [`import`] | configurations of others, as ours |
 //! | [`cli`] | the command line |
 
@@ -28,6 +28,7 @@ pub mod import;
 pub mod load;
 pub mod normal;
 pub mod notes;
+pub mod questions;
 pub mod report;
 pub mod run;
 pub mod say;
