@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 
 use portcullis_tests::bootstrap;
 use portcullis_tests::envoy::Envoy;
+use portcullis_tests::key_server::{Answer, KeyServer};
 use portcullis_tests::upstream::Upstream;
+use serde_json::json;
 
 use crate::stats::Samples;
 use crate::variants::{Bar, GETTERS, variants};
@@ -34,7 +36,12 @@ async fn main() {
     let upstream = Upstream::start().await;
     let chosen = variants(&only);
     let listeners: Vec<_> = chosen.iter().map(|v| v.listener.clone()).collect();
-    let envoy = Envoy::start(&bootstrap::bootstrap(upstream.address(), &listeners)).await;
+    let mut config = bootstrap::bootstrap(upstream.address(), &listeners);
+    let engine = KeyServer::start().await;
+    engine.set(variants::CHECK, Answer::Json(json!({"allowed": true}), 0));
+    let clusters = config["static_resources"]["clusters"].as_array_mut();
+    clusters.expect("a list of clusters").push(engine.cluster());
+    let envoy = Envoy::start(&config).await;
     let mut samples: BTreeMap<&str, Samples> = BTreeMap::new();
     for round in 0..=ROUNDS {
         for turn in stats::shuffled(chosen.len(), round) {

@@ -50,6 +50,8 @@ pub(crate) fn bars() -> Vec<Bar> {
         Bar { name: "rate-limit, subject", at_most: 1.4, of: "local_ratelimit, rate", plus_g: 0.0 },
         Bar { name: "metrics", at_most: 1.0, of: "empty, as metrics exports", plus_g: 12.0 },
         Bar { name: "rebac, three hops", at_most: 1.0, of: "empty, as rebac exports", plus_g: 25.0 },
+        Bar { name: "rebac, remembered", at_most: 1.0, of: "empty, as rebac exports", plus_g: 7.0 },
+        Bar { name: "rebac, remembered", at_most: 0.15, of: "ext_authz, says 200", plus_g: 0.0 },
     ]
 }
 
@@ -123,6 +125,8 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
         behind_subject("rate-limit, subject, headers", limited("told", "draft")),
         behind_subject("empty, as rebac exports", empty("empty-rebac", "empty-rebac", "")),
         behind_subject("rebac, three hops", Some(Plugin::new("rebac", rebac("hops", TUPLES)).filter())),
+        behind_subject("rebac, remembered", Some(Plugin::new("rebac", outside("remembered")).filter())),
+        behind_subject("ext_authz, says 200", Some(ext_authz())),
     ];
     for variant in &mut all {
         variant.expects = match variant.name {
@@ -132,6 +136,7 @@ pub(crate) fn variants(only: &[String]) -> Vec<Variant> {
             "rate-limit, subject" => Some((admitted("bare"), 1.0)),
             "rate-limit, subject, headers" => Some((admitted("told"), 1.0)),
             "rebac, three hops" => Some((granted("hops"), 1.0)),
+            "rebac, remembered" => Some((granted("remembered"), 1.0)),
             _ => None,
         };
     }
@@ -211,6 +216,37 @@ fn rebac(name: &str, tuples: usize) -> Value {
             "checks": {"all": [{"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}]}
         }],
         "unmatched": "deny"
+    })
+}
+
+/// Where the engine outside the filter is asked.
+pub(crate) const CHECK: &str = "/stores/01JF3ZK8W6X2Q9V5T7B4N1M0PC/check";
+
+/// The same question to an OpenFGA, whose answer is remembered for longer than the run takes.
+fn outside(name: &str) -> Value {
+    json!({
+        "name": name,
+        "engine": {"openfga": {
+            "cluster": "keys", "store": "01JF3ZK8W6X2Q9V5T7B4N1M0PC", "model": "01JF3ZK8W6X2Q9V5T7B4N1M0PD"
+        }},
+        "cache": {"allow": "1h"},
+        "rules": [{
+            "name": "documents",
+            "match": {"path": "/{id}"},
+            "checks": {"all": [{"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}]}
+        }],
+        "unmatched": "deny"
+    })
+}
+
+/// Envoy's own way to ask somebody: the upstream, which says 200 to everything.
+fn ext_authz() -> Value {
+    json!({
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "http_service": {"server_uri": {"uri": "http://upstream", "cluster": "upstream", "timeout": "1s"}}
+        }
     })
 }
 
