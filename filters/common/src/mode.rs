@@ -45,6 +45,14 @@ impl<'de> Deserialize<'de> for Percent {
                     Err(E::invalid_value(de::Unexpected::Float(n), &self))
                 }
             }
+            // Envoy hands a fraction that it read from YAML over as text.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Percent, E> {
+                let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+                match text.parse() {
+                    Ok(n) if digits => self.visit_f64(n),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
         }
         deserializer.deserialize_any(Number)
     }
@@ -114,10 +122,21 @@ mod tests {
 
     #[test]
     fn a_percentage_lies_between_0_and_100() {
-        for good in ["0", "100", "0.5", "100.0"] {
+        for good in ["0", "100", "0.5", "100.0", "\"12.5\""] {
             assert!(percent(good).is_ok(), "{good}");
         }
-        for bad in ["-1", "101", "100.1", "\"5\"", "true", "18446744073709551615"] {
+        for bad in [
+            "-1",
+            "101",
+            "100.1",
+            "\"100.1\"",
+            "\"\"",
+            "\"1e1\"",
+            "\"inf\"",
+            "\"-1\"",
+            "true",
+            "18446744073709551615",
+        ] {
             assert!(percent(bad).is_err(), "{bad}");
         }
     }
