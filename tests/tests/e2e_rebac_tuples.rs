@@ -108,6 +108,20 @@ fn text(text: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn a_document_that_has_not_changed_is_not_sent_again() {
+    let server = KeyServer::start().await;
+    server.set("/tuples", Answer::Tagged(json!([ANN.trim()]), "\"one\""));
+    let gate = Fetching::start(server, 4, json!({})).await;
+    gate.all_answer("ann", "/documents/1", 200).await;
+    gate.envoy.wait_until("304", async || gate.server.unchanged() >= 2).await;
+    gate.all_answer("ann", "/documents/1", 200).await;
+    gate.server.set("/tuples", Answer::Tagged(json!(["document:1#viewer@user:bob"]), "\"two\""));
+    gate.until_all("bob", "/documents/1", 200).await;
+    gate.all_answer("ann", "/documents/1", 403).await;
+    assert_eq!(gate.fetched("new").await, 2.0);
+}
+
+#[tokio::test]
 async fn fetched_tuples_decide_and_another_document_takes_their_place_as_a_whole() {
     for workers in [1, 4] {
         let server = KeyServer::start().await;
