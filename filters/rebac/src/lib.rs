@@ -22,6 +22,7 @@
 //! | [`condition`] | expressions that tuples depend on |
 //! | [`remote`] | engines outside the filter, and what is remembered of their answers |
 //! | [`watch`], [`watching`] | what changes in an engine outside the filter |
+//! | [`protobuf`] | as much of a wire format as SpiceDB needs |
 //! | [`counters`] | metrics |
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
@@ -40,6 +41,7 @@ pub mod judge;
 pub mod model;
 pub mod own;
 pub mod policy;
+pub mod protobuf;
 pub mod question;
 pub mod remote;
 pub mod trace;

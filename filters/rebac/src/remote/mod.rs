@@ -9,7 +9,6 @@
 //! | [`errand`] | the questions of one request |
 //! | [`flight`] | questions on their way, which others wait for |
 //! | [`openfga`], [`spicedb`] | what the engines are told, and what their answers mean |
-//! | [`protobuf`] | the wire format of one of them |
 //! | [`grammar`] | what they take for an id |
 //! | [`fault`] | why there is no answer |
 //! | [`key`] | every input of a decision, in one key |
@@ -32,7 +31,6 @@ pub mod key;
 pub mod memory;
 pub mod meter;
 pub mod openfga;
-pub mod protobuf;
 pub mod spicedb;
 pub mod tokens;
 

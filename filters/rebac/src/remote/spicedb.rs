@@ -7,9 +7,9 @@ use portcullis_common::filter::{Answer, Callout, GrpcTarget};
 use serde_json::{Map, Value};
 
 use super::fault::{self, Fault, Why};
-use super::protobuf::{self, Field};
 use super::{Outcome, text};
 use crate::policy::remote::Spicedb;
+use crate::protobuf::{self, Field};
 use crate::question::Question;
 
 /// The most questions of one bulk call. SpiceDB takes 10,000; so many fit into one message whatever their values.

@@ -15,14 +15,12 @@
 //! | `board` | what all VMs know, in shared data |
 //! | `openfga` | changes by asking again and again |
 //! | `spicedb` | changes as a stream |
-//! | `wire` | as much of protobuf as that needs |
 
 mod board;
 mod openfga;
 mod spicedb;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::rc::Rc;
 use std::time::Duration;

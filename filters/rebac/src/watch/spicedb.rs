@@ -9,8 +9,8 @@ use std::time::Duration;
 use portcullis_common::clock::Mono;
 use portcullis_common::filter::{Answer, Callout, GrpcTarget, RootStep};
 
-use super::wire::{self, Field, fields};
 use super::{Broken, Heard};
+use crate::protobuf::{self, Field, fields};
 
 const SERVICE: &str = "authzed.api.v1.WatchService";
 /// `optional_update_kinds`: relationships, the schema, checkpoints.
@@ -85,10 +85,10 @@ impl Stream {
         let mut message = Vec::new();
         if !cursor.is_empty() {
             let mut token = Vec::new();
-            wire::put(&mut token, 1, cursor);
-            wire::put(&mut message, 2, &token);
+            protobuf::bytes(&mut token, 1, cursor);
+            protobuf::bytes(&mut message, 2, &token);
         }
-        wire::put(&mut message, 4, KINDS);
+        protobuf::bytes(&mut message, 4, KINDS);
         Some(RootStep::Send { tag, message, end: true })
     }
 
@@ -131,7 +131,7 @@ impl Stream {
         open.next_probe = now.after(PROBE);
         open.probe = Some((tag, now));
         let mut message = Vec::new();
-        wire::put(&mut message, 1, SERVICE.as_bytes());
+        protobuf::bytes(&mut message, 1, SERVICE.as_bytes());
         let callout = Callout::Grpc {
             target: self.target.clone(),
             service: "grpc.health.v1.Health",
@@ -149,7 +149,7 @@ impl Stream {
         let (_, left) = open.probe.take_if(|(probe, _)| *probe == tag)?;
         let Answer::Grpc { status: 0, message } = answer else { return None };
         // HealthCheckResponse: SERVING.
-        let serving = fields(message).any(|field| field == Ok((1, Field::Varint(1))));
+        let serving = fields(message).any(|field| field == Ok((1, Field::Number(1))));
         if !serving || open.checkpoints {
             return None;
         }
@@ -191,8 +191,8 @@ impl<'a> Response<'a> {
                         }
                     }
                 }
-                (4, Field::Varint(updated)) => response.changed |= updated != 0,
-                (5, Field::Varint(is)) => response.checkpoint = is != 0,
+                (4, Field::Number(updated)) => response.changed |= updated != 0,
+                (5, Field::Number(is)) => response.checkpoint = is != 0,
                 _ => {}
             }
         }
@@ -217,12 +217,12 @@ mod tests {
     /// A `WatchResponse`: 1 `updates`, 4 `schema_updated`, 5 `is_checkpoint`.
     fn response(token: &str, field: u8) -> Vec<u8> {
         let (mut message, mut through) = (Vec::new(), Vec::new());
-        wire::put(&mut through, 1, token.as_bytes());
+        protobuf::bytes(&mut through, 1, token.as_bytes());
         match field {
-            1 => wire::put(&mut message, 1, b"\x08\x03"),
+            1 => protobuf::bytes(&mut message, 1, b"\x08\x03"),
             other => message.extend([other << 3, 1]),
         }
-        wire::put(&mut message, 2, &through);
+        protobuf::bytes(&mut message, 2, &through);
         message
     }
 

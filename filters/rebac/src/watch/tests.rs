@@ -3,6 +3,7 @@ use portcullis_common::filter::{Answer, Callout};
 use portcullis_common::memory::{MemoryHost, SharedData};
 
 use super::*;
+use crate::protobuf;
 
 const MS: u64 = 1_000_000;
 
@@ -234,13 +235,13 @@ const TRIES_AND_MORE: u32 = 8;
 /// A `WatchResponse` with one update, or a checkpoint.
 fn message(token: &str, changed: bool) -> Vec<u8> {
     let (mut message, mut through) = (Vec::new(), Vec::new());
-    wire::put(&mut through, 1, token.as_bytes());
+    protobuf::bytes(&mut through, 1, token.as_bytes());
     if changed {
-        wire::put(&mut message, 1, b"");
+        protobuf::bytes(&mut message, 1, b"");
     } else {
         message.extend([5 << 3, 1]);
     }
-    wire::put(&mut message, 2, &through);
+    protobuf::bytes(&mut message, 2, &through);
     message
 }
 

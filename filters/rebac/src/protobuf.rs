@@ -1,4 +1,5 @@
-//! As much of the protobuf wire format as the messages of two calls need.
+//! As much of the protobuf wire format as SpiceDB's calls and its stream of changes need:
+//! <https://protobuf.dev/programming-guides/encoding/>.
 //!
 //! A generated codec would be larger than the rest of the engine's client, and would link a panicking allocator of its own.
 
