@@ -11,4 +11,4 @@ mod types;
 pub use error::ConfigError;
 pub use parse::parse;
 pub use secret::Secret;
-pub use types::{DurationText, HeaderName, PluginName, RuleName, Size, Whole, from_text};
+pub use types::{Bound, DurationText, HeaderName, PluginName, RuleName, Size, Whole, from_text};

@@ -38,7 +38,27 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DurationText(pub Duration);
 
+/// A bound of a span of time, as text and in milliseconds.
+pub type Bound = (&'static str, u64);
+
 impl DurationText {
+    /// The span that is written, or else `default`, in milliseconds.
+    ///
+    /// # Errors
+    /// If it is not within these bounds.
+    pub fn within(
+        written: Option<DurationText>,
+        default: u64,
+        least: Bound,
+        most: Bound,
+    ) -> Result<Duration, String> {
+        let value = written.map_or(Duration::from_millis(default), |d| d.0);
+        if value < Duration::from_millis(least.1) || value > Duration::from_millis(most.1) {
+            return Err(format!("not within bounds; write {} to {}", least.0, most.0));
+        }
+        Ok(value)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);

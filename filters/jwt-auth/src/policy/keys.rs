@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::config::{ConfigError, DurationText, Size};
+use portcullis_common::config::{Bound, ConfigError, DurationText, Size};
 use portcullis_common::snapshot::Spec;
 use portcullis_common::snapshot::target::{Target, Url};
 use portcullis_common::snapshot::times::Times;
@@ -221,8 +221,6 @@ fn times(path: &str, raw: &RawKeys) -> Result<Times, ConfigError> {
     })
 }
 
-/// A bound, as text and in milliseconds.
-type Bound = (&'static str, u64);
 const SECOND: Bound = ("1s", 1_000);
 const MINUTE: Bound = ("1m", 60_000);
 const YEAR: Bound = ("366d", 366 * 86_400_000);
@@ -234,11 +232,8 @@ fn duration(
     least: Bound,
     most: Bound,
 ) -> Result<Duration, ConfigError> {
-    let value = raw.map_or(Duration::from_secs(default), |d| d.0);
-    if value < Duration::from_millis(least.1) || value > Duration::from_millis(most.1) {
-        return Err(error(path, format!("not within bounds; write {} to {}", least.0, most.0)));
-    }
-    Ok(value)
+    let default = default.saturating_mul(1_000);
+    DurationText::within(raw, default, least, most).map_err(|problem| error(path, problem))
 }
 
 fn size(path: &str, raw: Option<Size>) -> Result<usize, ConfigError> {

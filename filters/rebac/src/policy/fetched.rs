@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::config::{ConfigError, DurationText};
+use portcullis_common::config::{Bound, ConfigError};
 use portcullis_common::snapshot::Spec;
 use portcullis_common::snapshot::target::{Target, Url};
 use portcullis_common::snapshot::times::Times;
 
 use super::error;
+use super::remote::duration;
 use crate::config::tuples::RawFetched;
 
 const PATH: &str = "engine.embedded.tuples";
@@ -47,13 +48,13 @@ pub(super) fn fetched(raw: RawFetched, model: &str) -> Result<Fetched, ConfigErr
             format!("{other} is not the host of url; remove it, or mend one of the two"),
         ));
     }
-    let refresh = duration(&at("refresh"), raw.refresh, 30, SECOND, YEAR)?;
+    let refresh = duration(at("refresh"), raw.refresh, 30_000, SECOND, YEAR)?;
     let times = Times {
         min_fresh: refresh,
         max_fresh: refresh,
         default_fresh: refresh,
-        stale: duration(&at("stale"), raw.stale, 3600, ("0s", 0), YEAR)?,
-        timeout: duration(&at("timeout"), raw.timeout, 10, ("10ms", 10), MINUTE)?,
+        stale: duration(at("stale"), raw.stale, 3_600_000, ("0s", 0), YEAR)?,
+        timeout: duration(at("timeout"), raw.timeout, 10_000, ("10ms", 10), MINUTE)?,
         interval: refresh,
     };
     let max_bytes = match raw.max_size.map_or(Ok(16 << 20), |size| usize::try_from(size.0)) {
@@ -62,27 +63,11 @@ pub(super) fn fetched(raw: RawFetched, model: &str) -> Result<Fetched, ConfigErr
     };
     Ok(Fetched {
         spec: Spec { target: Target { url, cluster: Rc::from(cluster.as_str()) }, times, max_bytes },
-        wait: duration(&at("wait"), raw.wait, 3, ("0s", 0), MINUTE)?,
+        wait: duration(at("wait"), raw.wait, 3_000, ("0s", 0), MINUTE)?,
         model: model.into(),
     })
 }
 
-/// A bound, as text and in milliseconds.
-type Bound = (&'static str, u64);
 const SECOND: Bound = ("1s", 1_000);
 const MINUTE: Bound = ("1m", 60_000);
 const YEAR: Bound = ("366d", 366 * 86_400_000);
-
-fn duration(
-    path: &str,
-    raw: Option<DurationText>,
-    default: u64,
-    least: Bound,
-    most: Bound,
-) -> Result<Duration, ConfigError> {
-    let value = raw.map_or(Duration::from_secs(default), |d| d.0);
-    if value < Duration::from_millis(least.1) || value > Duration::from_millis(most.1) {
-        return Err(error(path, format!("not within bounds; write {} to {}", least.0, most.0)));
-    }
-    Ok(value)
-}

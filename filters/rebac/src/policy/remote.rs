@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::config::{ConfigError, DurationText, Secret, Whole};
+use portcullis_common::config::{Bound, ConfigError, DurationText, Secret, Whole};
 use portcullis_common::filter::GrpcTarget;
 use portcullis_common::snapshot::target::Url;
 
@@ -375,9 +375,6 @@ fn checked_freshness(raw: RawFreshness) -> Result<Freshness, ConfigError> {
     })
 }
 
-/// A bound, as text and in milliseconds.
-pub(super) type Bound = (&'static str, u64);
-
 pub(super) fn duration(
     path: String,
     raw: Option<DurationText>,
@@ -385,11 +382,7 @@ pub(super) fn duration(
     least: Bound,
     most: Bound,
 ) -> Result<Duration, ConfigError> {
-    let value = raw.map_or(Duration::from_millis(default), |d| d.0);
-    if value < Duration::from_millis(least.1) || value > Duration::from_millis(most.1) {
-        return Err(error(path, format!("not within bounds; write {} to {}", least.0, most.0)));
-    }
-    Ok(value)
+    DurationText::within(raw, default, least, most).map_err(|problem| error(path, problem))
 }
 
 fn whole(path: String, raw: Option<Whole>, default: u32, least: u32, most: u32) -> Result<u32, ConfigError> {

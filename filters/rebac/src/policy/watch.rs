@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::config::ConfigError;
+use portcullis_common::config::{Bound, ConfigError};
 use portcullis_common::filter::GrpcTarget;
 
 use super::error;
-use super::remote::{Bound, CacheRules, Openfga, Place, Spicedb, duration, place};
+use super::remote::{CacheRules, Openfga, Place, Spicedb, duration, place};
 use crate::config::watch::{RawOpenfgaWatch, RawSpicedbWatch};
 use crate::watch::{GRACE, Rules, Source};
 
