@@ -17,8 +17,8 @@ run: build ## the whole chain on 127.0.0.1:10000, with curls to paste; PORT=, AD
 token: toolchain ## a fresh demo token; SUBJECT= chooses whose
 	@$(TOOLS) demo token $(or $(SUBJECT),ann)
 
-upstream: toolchain ## a server on 127.0.0.1:8080 that answers with what it received
-	@$(TOOLS) demo upstream
+upstream: toolchain ## a server on 127.0.0.1:8080 that answers with what it received; UPSTREAM_PORT= chooses another port
+	@$(TOOLS) demo upstream 127.0.0.1:$(or $(UPSTREAM_PORT),8080)
 
 stats: toolchain ## p50, p95, p99 and refusals by route of what was sent so far; ADMIN_PORT= chooses the Envoy
 	@$(SEND) $(TOOLS) demo stats

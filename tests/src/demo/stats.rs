@@ -23,7 +23,13 @@ pub async fn stats() -> Result<(), String> {
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let answer = client::get(admin, "/stats/prometheus").await;
     let text = answer.ok_or_else(|| format!("no Envoy answers on {admin}; start one with make run"))?.text();
-    print!("{}", table(&prometheus::parse(&text)));
+    let samples = prometheus::parse(&text);
+    if !samples.iter().any(|s| s.name == REQUESTS) {
+        return Err(format!(
+            "the Envoy on {admin} has counted no requests: it has no plugin metrics (filters/metrics), or none was sent yet"
+        ));
+    }
+    print!("{}", table(&samples));
     Ok(())
 }
 
