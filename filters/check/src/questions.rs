@@ -1,7 +1,7 @@
 //! The questions in a call to OpenFGA or SpiceDB, as text: `relation@object by subject`.
 
 use portcullis_common::filter::Callout;
-use portcullis_rebac::remote::protobuf::{Field, fields};
+use portcullis_rebac::protobuf::{Field, fields};
 use serde_json::Value;
 
 /// The questions of a call, as far as it is one of those.
@@ -73,7 +73,7 @@ fn all(message: &[u8], number: u32) -> Vec<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_rebac::remote::protobuf::bytes;
+    use portcullis_rebac::protobuf::bytes;
     use serde_json::json;
 
     #[test]
