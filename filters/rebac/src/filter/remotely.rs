@@ -136,6 +136,7 @@ impl Rebac {
             slots,
             wanted,
             until: now.after(remote.calls.timeout),
+            spare: Some(remote.calls.timeout),
             headers: carried(request),
             stage: Stage::Called,
             attempt: 0,

@@ -356,7 +356,15 @@ impl Client {
         if !errand.is_decided()
             && let Some(number) = errand.awaited()
         {
-            let left = errand.until.since(now);
+            let mut left = errand.until.since(now);
+            if left == Duration::ZERO
+                && errand.awaits_an_orphan()
+                && let Some(spare) = errand.spare.take()
+            {
+                // The engine had no chance to answer: a client that goes away must not make it look as if it were.
+                errand.until = now.after(spare);
+                left = spare;
+            }
             if left > Duration::ZERO {
                 errand.stage = Stage::Joined;
                 return Next::Wait(number, left, errand);
@@ -396,10 +404,9 @@ impl Client {
             steps.push(RootStep::Call { tag: FETCH, callout });
         }
         for flight in self.flights.orphans() {
-            let bearer = self.bearer(remote, now);
-            let left = flight.left.at.after(remote.calls.timeout).after(remote.calls.timeout);
-            match bearer {
-                Ok(bearer) if now < left && self.breaker.lets(now) => {
+            match self.bearer(remote, now) {
+                Err(NoToken) => self.flights.postpone(&flight),
+                Ok(bearer) if self.breaker.lets(now) => {
                     self.tags = self.tags.wrapping_add(1) & 0xffff_ffff;
                     let tag = FLIGHT | self.tags;
                     self.meter.asked(host, 1);
@@ -408,7 +415,7 @@ impl Client {
                     steps.push(RootStep::Call { tag, callout });
                     self.own.insert(tag, flight);
                 }
-                _ => self.end(&flight, Err(Fault::Unavailable(Why::Paused)), host),
+                Ok(_) => self.end(&flight, Err(Fault::Unavailable(Why::Paused)), host),
             }
         }
         steps.extend(self.flights.ended().into_iter().map(RootStep::Wake));

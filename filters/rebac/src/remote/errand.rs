@@ -1,6 +1,7 @@
 //! The questions of one request, on their way to an engine.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use portcullis_common::clock::Mono;
 use portcullis_common::filter::WaitKey;
@@ -26,6 +27,8 @@ pub struct Errand {
     pub wanted: Wanted,
     /// How long the request waits.
     pub until: Mono,
+    /// How much longer it may wait, once, for a flight whose asker left.
+    pub spare: Option<Duration>,
     /// Headers that calls carry on.
     pub headers: Vec<(String, String)>,
     /// What it waits for.
@@ -123,6 +126,13 @@ impl Errand {
             Slot::Joined { flight, .. } if flight.outcome().is_none() => Some(flight.number),
             _ => None,
         })
+    }
+
+    /// Whether a flight that it waits for lost its asker.
+    #[must_use]
+    pub fn awaits_an_orphan(&self) -> bool {
+        let orphan = |flight: &Rc<Flight>| flight.outcome().is_none() && flight.is_orphaned();
+        self.slots.iter().any(|slot| matches!(slot, Slot::Joined { flight, .. } if orphan(flight)))
     }
 
     /// Whether what is answered decides.

@@ -1,11 +1,12 @@
 //! Questions that are on their way.
 //!
 //! A question that several streams of a worker have is asked by the first of them; the others wait for its flight. If the asker ends
-//! before its answer came, and others wait, the plugin itself asks again with its next tick.
+//! before its answer came, nobody joins the flight any more, and if others wait already, the plugin itself asks again with its next
+//! tick. That an asker left says nothing about the engine: it must not look like one that is away.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use portcullis_common::filter::WaitKey;
 
@@ -28,9 +29,16 @@ pub struct Flight {
     /// When it left.
     pub left: Departure,
     outcome: RefCell<Option<Outcome>>,
+    orphaned: Cell<bool>,
 }
 
 impl Flight {
+    /// Whether its asker left before the answer came.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.orphaned.get()
+    }
+
     /// What came of it.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
@@ -43,13 +51,39 @@ impl Flight {
 pub struct Lead {
     /// The flight.
     pub flight: Rc<Flight>,
-    orphans: Rc<RefCell<Vec<Rc<Flight>>>>,
+    shared: Rc<RefCell<Shared>>,
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if self.flight.outcome.borrow().is_none() {
-            self.orphans.borrow_mut().push(Rc::clone(&self.flight));
+        if self.flight.outcome.borrow().is_some() {
+            return;
+        }
+        self.flight.orphaned.set(true);
+        let mut shared = self.shared.borrow_mut();
+        shared.forget(&self.flight);
+        // There may be no tick that would look: what nobody holds any more goes here.
+        shared.orphans.retain(|orphan| orphan.strong_count() > 0);
+        if Rc::strong_count(&self.flight) > 1 {
+            shared.orphans.push(Rc::downgrade(&self.flight));
+        }
+    }
+}
+
+/// What flights and those who ask for them share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Flights that others may wait for; somebody asks for each.
+    under_way: BTreeMap<Rc<[u8]>, Rc<Flight>>,
+    /// Flights whose asker left while others waited.
+    orphans: Vec<Weak<Flight>>,
+}
+
+impl Shared {
+    /// Another one may have left under its key since.
+    fn forget(&mut self, flight: &Rc<Flight>) {
+        if self.under_way.get(&flight.key).is_some_and(|other| Rc::ptr_eq(other, flight)) {
+            self.under_way.remove(&flight.key);
         }
     }
 }
@@ -57,8 +91,7 @@ impl Drop for Lead {
 /// The flights of a worker.
 #[derive(Debug, Default)]
 pub struct Flights {
-    under_way: BTreeMap<Rc<[u8]>, Rc<Flight>>,
-    orphans: Rc<RefCell<Vec<Rc<Flight>>>>,
+    shared: Rc<RefCell<Shared>>,
     last: WaitKey,
     /// Flights that ended and whose waiters were not woken yet.
     ended: Vec<WaitKey>,
@@ -68,7 +101,7 @@ impl Flights {
     /// The flight of this key that left in this epoch: an older one may bring what was true before a change.
     #[must_use]
     pub fn join(&self, key: &[u8], epoch: u64) -> Option<Rc<Flight>> {
-        self.under_way.get(key).filter(|flight| flight.left.epoch == epoch).map(Rc::clone)
+        self.shared.borrow().under_way.get(key).filter(|flight| flight.left.epoch == epoch).map(Rc::clone)
     }
 
     /// A question leaves. `open` says whether others may wait for it.
@@ -82,38 +115,30 @@ impl Flights {
     ) -> Lead {
         self.last = self.last.saturating_add(1);
         let key: Rc<[u8]> = key.into();
-        let outcome = RefCell::new(None);
-        let flight = Rc::new(Flight { number: self.last, key, question, wanted, left, outcome });
+        let (outcome, orphaned) = (RefCell::new(None), Cell::new(false));
+        let flight = Rc::new(Flight { number: self.last, key, question, wanted, left, outcome, orphaned });
         if open {
-            self.under_way.insert(Rc::clone(&flight.key), Rc::clone(&flight));
+            self.shared.borrow_mut().under_way.insert(Rc::clone(&flight.key), Rc::clone(&flight));
         }
-        Lead { flight, orphans: Rc::clone(&self.orphans) }
+        Lead { flight, shared: Rc::clone(&self.shared) }
     }
 
     /// A question was answered, or there is none to answer it.
     pub fn end(&mut self, flight: &Rc<Flight>, outcome: Outcome) {
         flight.outcome.borrow_mut().get_or_insert(outcome);
-        // Another one may have left under its key since.
-        if self.under_way.get(&flight.key).is_some_and(|other| Rc::ptr_eq(other, flight)) {
-            self.under_way.remove(&flight.key);
-        }
+        self.shared.borrow_mut().forget(flight);
         self.ended.push(flight.number);
     }
 
-    /// Flights whose asker is gone while others wait.
+    /// Flights whose asker is gone while others wait; whoever takes them asks for them.
     pub fn orphans(&mut self) -> Vec<Rc<Flight>> {
-        let orphans = std::mem::take(&mut *self.orphans.borrow_mut());
-        let (waited_for, forgotten): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|flight| {
-            let listed = self.under_way.get(&flight.key).is_some_and(|other| Rc::ptr_eq(other, flight));
-            // One reference is ours, one the list's.
-            Rc::strong_count(flight) > 1_usize.saturating_add(usize::from(listed))
-        });
-        for flight in forgotten {
-            if self.under_way.get(&flight.key).is_some_and(|other| Rc::ptr_eq(other, &flight)) {
-                self.under_way.remove(&flight.key);
-            }
-        }
-        waited_for
+        let orphans = std::mem::take(&mut self.shared.borrow_mut().orphans);
+        orphans.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A flight that cannot be asked for yet.
+    pub fn postpone(&mut self, flight: &Rc<Flight>) {
+        self.shared.borrow_mut().orphans.push(Rc::downgrade(flight));
     }
 
     /// Those whose waiters have to be woken.
@@ -124,13 +149,13 @@ impl Flights {
     /// How many are under way that others may wait for.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.under_way.len()
+        self.shared.borrow().under_way.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
+        self.len() == 0
     }
 }
 
@@ -165,14 +190,29 @@ mod tests {
         let lead = leave(&mut flights);
         let waits = flights.join(b"k", 3).unwrap();
         drop(lead);
+        assert!(flights.join(b"k", 3).is_none(), "nobody asks for it: whoever comes now asks anew");
         let orphans = flights.orphans();
-        assert_eq!(orphans.len(), 1);
+        assert_eq!((orphans.len(), waits.is_orphaned()), (1, true));
         flights.end(&orphans[0], Ok(false));
         assert_eq!(waits.outcome(), Some(Ok(false)));
         assert!(flights.is_empty());
 
         drop(leave(&mut flights));
-        assert!(flights.orphans().is_empty() && flights.is_empty(), "nobody waits for it");
+        assert!(flights.is_empty(), "nobody waits for it, and no tick has to come to see that");
+        assert!(flights.orphans().is_empty());
+    }
+
+    #[test]
+    fn what_everybody_left_takes_no_memory_though_nothing_ticks() {
+        let mut flights = Flights::default();
+        for _ in 0..1_000 {
+            let lead = leave(&mut flights);
+            let waits = flights.join(b"k", 3).unwrap();
+            drop(lead);
+            drop(waits);
+        }
+        assert!(flights.is_empty());
+        assert!(flights.shared.borrow().orphans.len() <= 1);
     }
 
     #[test]
