@@ -95,6 +95,49 @@ fn ten_that_wait_survive_the_cancelling_of_the_first() {
     assert!(others.iter().all(|stream| stream.went() == Went::On));
 }
 
+/// Lets pass while the engine is away, which a client that goes away must not look like.
+fn lenient(world: &World, timeout: &str) -> Plugin {
+    let mut engine = openfga();
+    engine["openfga"]["calls"]["timeout"] = timeout.into();
+    let mut config = config(engine);
+    config["on_error"] = "allow".into();
+    let plugin = Vm::new(world, "rebac").configure(config.to_string()).unwrap();
+    plugin.vm().set_property("portcullis.jwt-auth.subject", "ann");
+    plugin
+}
+
+#[test]
+fn who_asks_what_another_left_unanswered_asks_anew() {
+    let world = World::default();
+    let plugin = lenient(&world, "200ms");
+    waits(&plugin, "/documents/1").end();
+    let lost = call(&plugin);
+    // No tick comes: nobody waits.
+    world.advance(2_000 * MS);
+    let stream = waits(&plugin, "/documents/1");
+    assert_ne!(call(&plugin), lost);
+    plugin.answer_http(call(&plugin), &OK, NO);
+    assert_eq!(refused(stream.went()), (403, "relation_denied".to_owned()));
+}
+
+#[test]
+fn who_waits_for_what_another_left_gets_the_engines_answer_also_after_a_short_deadline() {
+    let world = World::default();
+    let plugin = lenient(&world, "20ms");
+    let first = waits(&plugin, "/documents/1");
+    let second = waits(&plugin, "/documents/1");
+    let lost = call(&plugin);
+    first.end();
+    world.advance(50 * MS);
+    plugin.tick();
+    assert_eq!(second.went(), Went::Waits);
+    let calls = plugin.vm().callouts();
+    let again = calls.iter().map(|c| c.token).find(|token| *token != lost).expect("the plugin's own call");
+    plugin.answer_http(again, &OK, NO);
+    plugin.tick();
+    assert_eq!(refused(second.went()), (403, "relation_denied".to_owned()));
+}
+
 #[test]
 fn an_engine_that_never_answers_holds_a_request_for_its_deadline_and_one_tick() {
     let world = World::default();
