@@ -100,12 +100,8 @@ impl Client {
         if !grammar::can_be_asked(&remote.server, &question) {
             return Slot::Answered(Answered { asked: None, holds: Err(Reason::ValueInvalid) });
         }
-        key::write(&mut self.key, &question, wanted);
-        let found = match wanted {
-            Wanted::Fresh => Found::Nothing,
-            Wanted::Any | Wanted::Since(_) => self.memory.get(&self.key, now),
-        };
-        let stale = match found {
+        key::write(&mut self.key, &question, &Wanted::Any);
+        let stale = match self.memory.get(&self.key, wanted, now) {
             Found::Valid(holds) => {
                 self.meter.answered(host, "cache");
                 return Slot::Answered(answered(question, "cache", &Ok(holds)));
@@ -113,6 +109,7 @@ impl Client {
             Found::Stale(holds) => Some(holds),
             Found::Nothing => None,
         };
+        key::write(&mut self.key, &question, wanted);
         Slot::Open { question, key: self.key.as_slice().into(), stale }
     }
 
@@ -240,18 +237,20 @@ impl Client {
     }
 
     fn end(&mut self, flight: &Rc<Flight>, outcome: Outcome, host: &dyn Host) {
+        key::write(&mut self.key, &flight.question, &Wanted::Any);
         match &outcome {
             Ok(holds) => {
                 let mut random = [0];
                 let _ = host.random(&mut random);
-                self.memory.put(&flight.key, *holds, flight.left, random[0]);
-                // What is at least as new as a token is new enough for those who have none.
-                if let Wanted::Since(_) = flight.wanted {
-                    key::write(&mut self.key, &flight.question, &Wanted::Any);
-                    self.memory.put(&self.key, *holds, flight.left, random[0]);
-                }
+                self.memory.put(&self.key, *holds, &flight.wanted, flight.left, random[0]);
             }
-            Err(fault) => self.meter.fault(host, fault.word()),
+            Err(fault) => {
+                // Neither yes nor no, but the engine's answer: what was remembered before it is over.
+                if let Fault::Condition(_) = fault {
+                    let _ = self.memory.forget(&self.key, flight.left);
+                }
+                self.meter.fault(host, fault.word());
+            }
         }
         self.flights.end(flight, outcome);
     }
