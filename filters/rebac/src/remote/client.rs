@@ -18,6 +18,7 @@ use super::flight::{Flight, Flights};
 use super::freshness::{Budget, Wanted};
 use super::memory::{Found, Memory};
 use super::meter::Meter;
+use super::remarks::Remarks;
 use super::spicedb::Consistency;
 use super::tokens::Tokens;
 use super::{Outcome, grammar, key, openfga, spicedb};
@@ -49,8 +50,7 @@ pub struct Client {
     tokens: Tokens,
     meter: Meter,
     key: Vec<u8>,
-    /// The operator's fault that was logged last.
-    logged: Option<&'static str>,
+    remarks: Remarks,
     plugin: Rc<str>,
 }
 
@@ -83,7 +83,7 @@ impl Client {
             tokens: Tokens::default(),
             meter: Meter::new(plugin),
             key: Vec::new(),
-            logged: None,
+            remarks: Remarks::default(),
             plugin: Rc::clone(plugin),
         }
     }
@@ -220,19 +220,16 @@ impl Client {
         if outcomes.contains(&Err(Fault::Credentials)) {
             self.tokens.refused(now);
         }
-        self.log(&outcomes);
+        self.log(&outcomes, now);
         outcomes
     }
 
-    /// What an operator has to mend, once for each time that it begins.
-    fn log(&mut self, outcomes: &[Outcome]) {
+    /// What an operator has to mend, when it begins.
+    fn log(&mut self, outcomes: &[Outcome], now: Mono) {
         let fault = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        let word = fault.filter(|fault| fault.is_operators() || fault.is_away()).map(Fault::word);
-        if word.is_some() && word != self.logged {
-            log::warn!("{}: the engine does not answer: {}", self.plugin, word.unwrap_or_default());
-        }
-        if fault.is_none() || word.is_some() {
-            self.logged = word;
+        let Some(fault) = fault else { return self.remarks.all_is_well() };
+        if (fault.is_operators() || fault.is_away()) && self.remarks.are_due(fault.word(), now) {
+            log::warn!("{}: the engine does not answer: {}", self.plugin, fault.word());
         }
     }
 
@@ -346,7 +343,7 @@ impl Client {
                 self.end(flight, Err(Fault::Unavailable(why)), host);
             }
         }
-        self.log(&[Err(Fault::Unavailable(why))]);
+        self.log(&[Err(Fault::Unavailable(why))], now);
         self.settle(errand, now, host)
     }
 
@@ -426,7 +423,7 @@ impl Client {
         if tag == FETCH {
             let fetched = self.tokens.answered(answer, now);
             if !fetched {
-                self.log(&[Err(Fault::Unavailable(Why::NoToken))]);
+                self.log(&[Err(Fault::Unavailable(Why::NoToken))], now);
             }
             return Some(if fetched { vec![RootStep::Wake(TOKEN)] } else { Vec::new() });
         }

@@ -18,6 +18,7 @@
 //! | [`breaker`] | leaving an engine alone that fails |
 //! | [`tokens`] | what an engine is shown, where it has to be fetched |
 //! | [`meter`] | metrics |
+//! | [`remarks`] | what the log is told |
 
 pub mod breaker;
 pub mod client;
@@ -31,6 +32,7 @@ pub mod key;
 pub mod memory;
 pub mod meter;
 pub mod openfga;
+pub mod remarks;
 pub mod spicedb;
 pub mod tokens;
 
