@@ -13,7 +13,6 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step, WaitKey};
 use portcullis_common::host::Host;
-use portcullis_common::matching::listed::Preflights;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
@@ -191,9 +190,7 @@ impl Rebac {
         patience: Patience,
     ) -> Step<Pending> {
         let policy = Rc::clone(&self.policy);
-        if let Some(batch) = policy.batch.as_ref().filter(|batch| batch::is_for(batch, request))
-            && !(policy.preflights == Preflights::Pass && request.is_preflight())
-        {
+        if let Some(batch) = policy.batch.as_ref().filter(|batch| batch::is_for(batch, request)) {
             let answer = || batch::answer(&policy, batch, request, now, host);
             let lacks =
                 |answer: &Result<_, (Reason, _)>| matches!(answer, Err((Reason::TuplesUnavailable, _)));

@@ -208,6 +208,25 @@ fn the_endpoint_is_its_own_whatever_the_mode_and_takes_get_alone() {
     shadow["mode"] = json!("shadow");
     assert_eq!(reply(&shadow, &host(&[]), "GET"), (200, "batch"));
     assert_eq!(reply(&shadow, &nobody, "GET"), (401, "subject_missing"));
+    // No request for it reaches the upstream, a preflight neither.
+    let mut passing = config();
+    passing["preflights"] = json!("pass");
+    let preflight: Request = [
+        (":method", "OPTIONS"),
+        (":path", path),
+        (":authority", "a"),
+        ("origin", "https://app.test"),
+        ("access-control-request-method", "GET"),
+    ]
+    .into_iter()
+    .collect();
+    assert!(preflight.is_preflight());
+    let mut filter = Rebac::configure(passing.to_string().as_bytes(), &nobody).unwrap();
+    let now = Now::at(Wall(0), Mono(0));
+    let Step::Reply(refused) = filter.on_request(&mut Stream::default(), &preflight, &now, &nobody) else {
+        panic!("it passes")
+    };
+    assert_eq!((refused.status, refused.details), (405, "method_not_allowed"));
     let mut off = config();
     off["enabled"] = json!(false);
     assert_eq!(reply(&off, &host(&[]), "GET"), (0, "passes"));

@@ -389,6 +389,36 @@ fn spicedb_is_at_least_as_fresh_as_the_token_that_a_client_presents() {
 }
 
 #[test]
+fn no_token_takes_away_the_freshness_of_a_write_or_outlives_a_newer_answer() {
+    let says =
+        |word: &str| http(200, &json!({"permissionship": format!("PERMISSIONSHIP_{word}")}).to_string());
+    let (yes, no) = (says("HAS_PERMISSION"), says("NO_PERMISSION"));
+    let token = [("x-zedtoken", "old")];
+    for newer in ["NO_PERMISSION", "CONDITIONAL_PERMISSION"] {
+        let mut vm = Vm::new(&spicedb());
+        let (_, pending) = vm.send("GET", "/documents/1", &token).calls();
+        assert_eq!(vm.answer(pending, vec![yes.clone()]).said(), (200, ""));
+        assert_eq!(vm.send("GET", "/documents/1", &token).said(), (200, ""), "remembered");
+        let (callouts, pending) = vm.send("DELETE", "/documents/1", &token).calls();
+        assert_eq!(body(&callouts[0])["consistency"], json!({"fullyConsistent": true}));
+        assert_eq!(vm.answer(pending, vec![says(newer)]).said().0, 403);
+        for header in [&token[..], &[]] {
+            assert_ne!(vm.send("GET", "/documents/1", header).said(), (200, ""), "{newer} {header:?}");
+        }
+    }
+    // A newer token's no counts for the older one, too; the budget is for clients' tokens, not for methods.
+    let mut vm = Vm::new(&spicedb());
+    for (header, answer, expected) in [("a", &yes, 200), ("b", &no, 403)] {
+        let (_, pending) = vm.send("GET", "/documents/1", &[("x-zedtoken", header)]).calls();
+        assert_eq!(vm.answer(pending, vec![answer.clone()]).said().0, expected);
+    }
+    assert_eq!(vm.send("GET", "/documents/1", &[("x-zedtoken", "a")]).said(), (429, "freshness_limited"));
+    assert_eq!(vm.get("/documents/1").said(), (403, "relation_denied"));
+    assert_eq!(vm.send("POST", "/documents/1", &token).said(), (0, "calls"));
+    assert_eq!(vm.send("POST", "/documents/1", &[("x-zedtoken", "a b")]).said(), (400, "freshness_invalid"));
+}
+
+#[test]
 fn requests_wait_for_the_token_that_the_engine_is_shown() {
     let mut config = config();
     let openfga = config["engine"]["openfga"].as_object_mut().unwrap();

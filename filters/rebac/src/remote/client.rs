@@ -18,6 +18,7 @@ use super::flight::{Flight, Flights};
 use super::freshness::{Budget, Wanted};
 use super::memory::{Found, Memory};
 use super::meter::Meter;
+use super::remarks::Remarks;
 use super::spicedb::Consistency;
 use super::tokens::Tokens;
 use super::{Outcome, grammar, key, openfga, spicedb};
@@ -49,8 +50,7 @@ pub struct Client {
     tokens: Tokens,
     meter: Meter,
     key: Vec<u8>,
-    /// The operator's fault that was logged last.
-    logged: Option<&'static str>,
+    remarks: Remarks,
     plugin: Rc<str>,
 }
 
@@ -83,7 +83,7 @@ impl Client {
             tokens: Tokens::default(),
             meter: Meter::new(plugin),
             key: Vec::new(),
-            logged: None,
+            remarks: Remarks::default(),
             plugin: Rc::clone(plugin),
         }
     }
@@ -100,12 +100,8 @@ impl Client {
         if !grammar::can_be_asked(&remote.server, &question) {
             return Slot::Answered(Answered { asked: None, holds: Err(Reason::ValueInvalid) });
         }
-        key::write(&mut self.key, &question, wanted);
-        let found = match wanted {
-            Wanted::Fresh => Found::Nothing,
-            Wanted::Any | Wanted::Since(_) => self.memory.get(&self.key, now),
-        };
-        let stale = match found {
+        key::write(&mut self.key, &question, &Wanted::Any);
+        let stale = match self.memory.get(&self.key, wanted, now) {
             Found::Valid(holds) => {
                 self.meter.answered(host, "cache");
                 return Slot::Answered(answered(question, "cache", &Ok(holds)));
@@ -113,6 +109,7 @@ impl Client {
             Found::Stale(holds) => Some(holds),
             Found::Nothing => None,
         };
+        key::write(&mut self.key, &question, wanted);
         Slot::Open { question, key: self.key.as_slice().into(), stale }
     }
 
@@ -223,35 +220,34 @@ impl Client {
         if outcomes.contains(&Err(Fault::Credentials)) {
             self.tokens.refused(now);
         }
-        self.log(&outcomes);
+        self.log(&outcomes, now);
         outcomes
     }
 
-    /// What an operator has to mend, once for each time that it begins.
-    fn log(&mut self, outcomes: &[Outcome]) {
+    /// What an operator has to mend, when it begins.
+    fn log(&mut self, outcomes: &[Outcome], now: Mono) {
         let fault = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        let word = fault.filter(|fault| fault.is_operators() || fault.is_away()).map(Fault::word);
-        if word.is_some() && word != self.logged {
-            log::warn!("{}: the engine does not answer: {}", self.plugin, word.unwrap_or_default());
-        }
-        if fault.is_none() || word.is_some() {
-            self.logged = word;
+        let Some(fault) = fault else { return self.remarks.all_is_well() };
+        if (fault.is_operators() || fault.is_away()) && self.remarks.are_due(fault.word(), now) {
+            log::warn!("{}: the engine does not answer: {}", self.plugin, fault.word());
         }
     }
 
     fn end(&mut self, flight: &Rc<Flight>, outcome: Outcome, host: &dyn Host) {
+        key::write(&mut self.key, &flight.question, &Wanted::Any);
         match &outcome {
             Ok(holds) => {
                 let mut random = [0];
                 let _ = host.random(&mut random);
-                self.memory.put(&flight.key, *holds, flight.left, random[0]);
-                // What is at least as new as a token is new enough for those who have none.
-                if let Wanted::Since(_) = flight.wanted {
-                    key::write(&mut self.key, &flight.question, &Wanted::Any);
-                    self.memory.put(&self.key, *holds, flight.left, random[0]);
-                }
+                self.memory.put(&self.key, *holds, &flight.wanted, flight.left, random[0]);
             }
-            Err(fault) => self.meter.fault(host, fault.word()),
+            Err(fault) => {
+                // Neither yes nor no, but the engine's answer: what was remembered before it is over.
+                if let Fault::Condition(_) = fault {
+                    let _ = self.memory.forget(&self.key, flight.left);
+                }
+                self.meter.fault(host, fault.word());
+            }
         }
         self.flights.end(flight, outcome);
     }
@@ -347,7 +343,7 @@ impl Client {
                 self.end(flight, Err(Fault::Unavailable(why)), host);
             }
         }
-        self.log(&[Err(Fault::Unavailable(why))]);
+        self.log(&[Err(Fault::Unavailable(why))], now);
         self.settle(errand, now, host)
     }
 
@@ -434,7 +430,7 @@ impl Client {
         if tag == FETCH {
             let fetched = self.tokens.answered(answer, now);
             if !fetched {
-                self.log(&[Err(Fault::Unavailable(Why::NoToken))]);
+                self.log(&[Err(Fault::Unavailable(Why::NoToken))], now);
             }
             return Some(if fetched { vec![RootStep::Wake(TOKEN)] } else { Vec::new() });
         }

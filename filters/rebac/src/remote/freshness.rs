@@ -22,21 +22,24 @@ pub enum Wanted {
 /// The longest token. SpiceDB's have about 40 bytes.
 pub const LONGEST: usize = 512;
 
-/// What a request asks for, and whether it does so by its header.
+/// What a request asks for, and whether it does so by its header alone. A method that is always answered freshly is so whatever the
+/// client presents: a token is at most as new as the engine, and may be as old as the client likes.
 ///
 /// # Errors
-/// A token that cannot be one.
+/// A token that cannot be one, whatever the method.
 pub fn wanted(rules: &Freshness, request: &Request, has_tokens: bool) -> Result<(Wanted, bool), Reason> {
+    let method = request.method();
+    let always = rules.methods.iter().any(|m| m.as_bytes() == method);
     if let Some(name) = &rules.header {
         let mut values = request.headers.all(name);
         if let Some(value) = values.next() {
             let token = (values.next().is_none()).then_some(value).and_then(token);
             let token = token.ok_or(Reason::FreshnessInvalid)?;
-            return Ok((if has_tokens { Wanted::Since(token.into()) } else { Wanted::Fresh }, true));
+            if !always {
+                return Ok((if has_tokens { Wanted::Since(token.into()) } else { Wanted::Fresh }, true));
+            }
         }
     }
-    let method = request.method();
-    let always = rules.methods.iter().any(|m| m.as_bytes() == method);
     Ok((if always { Wanted::Fresh } else { Wanted::Any }, false))
 }
 
@@ -100,6 +103,11 @@ mod tests {
         assert_eq!(asks("POST", &[], true), Ok((Wanted::Fresh, false)));
         assert_eq!(asks("GET", &["GhUKEzE3="], true), Ok((Wanted::Since("GhUKEzE3=".into()), true)));
         assert_eq!(asks("GET", &["any"], false), Ok((Wanted::Fresh, true)));
+        for tokens in [&["GhUKEzE3="][..], &["old"]] {
+            assert_eq!(asks("POST", tokens, true), Ok((Wanted::Fresh, false)), "a header takes nothing away");
+            assert_eq!(asks("POST", tokens, false), Ok((Wanted::Fresh, false)));
+        }
+        assert_eq!(asks("POST", &["a b"], true), Err(Reason::FreshnessInvalid));
         for bad in [&[""][..], &["a b"], &["a", "b"], &["a\u{e9}"], &["a.b"]] {
             assert_eq!(asks("GET", bad, true), Err(Reason::FreshnessInvalid), "{bad:?}");
         }

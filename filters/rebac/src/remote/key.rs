@@ -2,6 +2,9 @@
 //!
 //! Engine, store, model and credentials are the configuration's, and each configuration has a memory of its own. All else is in the
 //! key, each part with its length before it, so that no two questions have one key.
+//!
+//! What is remembered of a question has one key, without a client's token: a newer answer takes the place of an older one, whoever
+//! asked. What is on its way has the token in its key, for whoever presents another one cannot wait for it.
 
 use serde_json::{Map, Value};
 

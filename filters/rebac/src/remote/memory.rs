@@ -2,13 +2,18 @@
 //!
 //! An entry holds what was answered, when its question left and in which epoch. Whether it still counts is worked out when it is
 //! read, so that a watch that breaks shortens at once what was remembered before. Only answers are remembered, never errors.
+//!
+//! A question has one entry. The token that its answer is at least as new as is part of the entry, so that the answer to a later
+//! question voids the one before under every token: no old token brings back what a newer answer took away.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use portcullis_common::cache::{Cache, KeyPart};
 use portcullis_common::clock::Mono;
 
 use super::epoch::Epoch;
+use super::freshness::Wanted;
 use crate::policy::remote::CacheRules;
 
 /// When a question left.
@@ -31,10 +36,12 @@ pub enum Found {
     Nothing,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Remembered {
     holds: bool,
     left: Departure,
+    /// The answer is at least as new as the write that this token is of.
+    since: Option<Rc<str>>,
     /// By how many percent its time is shorter.
     shorter: u8,
 }
@@ -64,9 +71,18 @@ impl Memory {
         Departure { at: now, epoch: self.epoch.number() }
     }
 
-    /// What is remembered under `key`.
-    pub fn get(&mut self, key: &[u8], now: Mono) -> Found {
-        let Some(entry) = self.cache.get(key).copied() else { return Found::Nothing };
+    /// What is remembered under `key` and is as new as `wanted`.
+    pub fn get(&mut self, key: &[u8], wanted: &Wanted, now: Mono) -> Found {
+        let Some(entry) = self.cache.get(key).cloned() else { return Found::Nothing };
+        let is_new = match wanted {
+            Wanted::Any => true,
+            // Tokens have no order that we know of.
+            Wanted::Since(token) => entry.since.as_ref() == Some(token),
+            Wanted::Fresh => false,
+        };
+        if !is_new {
+            return Found::Nothing;
+        }
         if entry.left.epoch != self.epoch.number() {
             self.cache.remove(key);
             return Found::Nothing;
@@ -89,20 +105,39 @@ impl Memory {
         }
     }
 
-    /// Remembers an answer, unless something changed since its question left, or a later question was answered already. `random` is
-    /// any byte.
-    pub fn put(&mut self, key: &[u8], holds: bool, left: Departure, random: u8) {
+    /// Remembers an answer to a question that asked for `wanted`, unless something changed since it left, or a later question was
+    /// answered already. `random` is any byte.
+    pub fn put(&mut self, key: &[u8], holds: bool, wanted: &Wanted, left: Departure, random: u8) {
+        let Some(before) = self.forget(key, left) else { return };
         let of_kind = if holds { self.rules.allow } else { self.rules.deny };
-        if left.epoch != self.epoch.number() || of_kind == Duration::ZERO {
+        if of_kind == Duration::ZERO {
             return;
         }
-        if self.cache.get(key).is_some_and(|entry| entry.left.epoch == left.epoch && entry.left.at > left.at)
-        {
-            return;
-        }
+        let since = match wanted {
+            Wanted::Any => None,
+            Wanted::Since(token) => Some(Rc::clone(token)),
+            // The newest is at least as new as a token that was presented before.
+            Wanted::Fresh => before,
+        };
         let shorter = u32::from(random).checked_rem(self.rules.jitter.saturating_add(1)).unwrap_or(0);
         let shorter = u8::try_from(shorter).unwrap_or(0);
-        self.cache.insert(key, Remembered { holds, left, shorter }, ENTRY);
+        let bytes = ENTRY.saturating_add(since.as_ref().map_or(0, |token| token.len()));
+        self.cache.insert(key, Remembered { holds, left, since, shorter }, bytes);
+    }
+
+    /// Drops what was answered to an earlier question, for there is a newer answer even if that one is not kept; gives its token.
+    /// `None` if something changed since this question left, or what is remembered is newer.
+    pub fn forget(&mut self, key: &[u8], left: Departure) -> Option<Option<Rc<str>>> {
+        if left.epoch != self.epoch.number() {
+            return None;
+        }
+        let entry = self.cache.get(key).filter(|entry| entry.left.epoch == left.epoch);
+        if entry.is_some_and(|entry| entry.left.at > left.at) {
+            return None;
+        }
+        let since = entry.and_then(|entry| entry.since.clone());
+        self.cache.remove(key);
+        Some(since)
     }
 
     /// How many bytes are taken.
@@ -134,29 +169,29 @@ mod tests {
     fn each_answer_has_its_time_and_chance_shortens_it() {
         let mut memory = memory(0);
         let left = memory.departure(Mono(0));
-        memory.put(b"yes", true, left, 0);
-        memory.put(b"no", false, left, 0);
-        memory.put(b"short", true, left, 10);
-        assert_eq!(memory.get(b"no", Mono(2 * S - 1)), Found::Valid(false));
-        assert_eq!(memory.get(b"no", Mono(2 * S)), Found::Nothing);
-        assert_eq!(memory.get(b"short", Mono(9 * S - 1)), Found::Valid(true));
-        assert_eq!(memory.get(b"short", Mono(9 * S)), Found::Nothing);
-        assert_eq!(memory.get(b"yes", Mono(10 * S - 1)), Found::Valid(true));
-        assert_eq!(memory.get(b"yes", Mono(10 * S)), Found::Nothing);
+        memory.put(b"yes", true, &Wanted::Any, left, 0);
+        memory.put(b"no", false, &Wanted::Any, left, 0);
+        memory.put(b"short", true, &Wanted::Any, left, 10);
+        assert_eq!(memory.get(b"no", &Wanted::Any, Mono(2 * S - 1)), Found::Valid(false));
+        assert_eq!(memory.get(b"no", &Wanted::Any, Mono(2 * S)), Found::Nothing);
+        assert_eq!(memory.get(b"short", &Wanted::Any, Mono(9 * S - 1)), Found::Valid(true));
+        assert_eq!(memory.get(b"short", &Wanted::Any, Mono(9 * S)), Found::Nothing);
+        assert_eq!(memory.get(b"yes", &Wanted::Any, Mono(10 * S - 1)), Found::Valid(true));
+        assert_eq!(memory.get(b"yes", &Wanted::Any, Mono(10 * S)), Found::Nothing);
     }
 
     #[test]
     fn what_was_answered_across_a_change_is_not_remembered() {
         let mut memory = memory(0);
         let left = memory.departure(Mono(0));
-        memory.put(b"before", true, left, 0);
+        memory.put(b"before", true, &Wanted::Any, left, 0);
         memory.epoch.invalidate(Floor::None);
-        memory.put(b"across", true, left, 0);
-        assert_eq!(memory.get(b"before", Mono(1)), Found::Nothing);
-        assert_eq!(memory.get(b"across", Mono(1)), Found::Nothing);
+        memory.put(b"across", true, &Wanted::Any, left, 0);
+        assert_eq!(memory.get(b"before", &Wanted::Any, Mono(1)), Found::Nothing);
+        assert_eq!(memory.get(b"across", &Wanted::Any, Mono(1)), Found::Nothing);
         let left = memory.departure(Mono(1));
-        memory.put(b"after", true, left, 0);
-        assert_eq!(memory.get(b"after", Mono(2)), Found::Valid(true));
+        memory.put(b"after", true, &Wanted::Any, left, 0);
+        assert_eq!(memory.get(b"after", &Wanted::Any, Mono(2)), Found::Valid(true));
     }
 
     #[test]
@@ -164,27 +199,65 @@ mod tests {
         let mut memory = memory(0);
         memory.epoch.alive(Mono(0), Mono(100 * S));
         let left = memory.departure(Mono(0));
-        memory.put(b"k", false, left, 0);
-        assert_eq!(memory.get(b"k", Mono(59 * S)), Found::Valid(false));
+        memory.put(b"k", false, &Wanted::Any, left, 0);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(59 * S)), Found::Valid(false));
         memory.epoch.broken();
-        assert_eq!(memory.get(b"k", Mono(59 * S)), Found::Nothing);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(59 * S)), Found::Nothing);
     }
 
     #[test]
     fn what_is_over_serves_only_inside_its_window() {
         let mut memory = memory(5);
         let left = memory.departure(Mono(0));
-        memory.put(b"k", true, left, 0);
-        assert_eq!(memory.get(b"k", Mono(15 * S - 1)), Found::Stale(true));
-        assert_eq!(memory.get(b"k", Mono(15 * S)), Found::Nothing);
+        memory.put(b"k", true, &Wanted::Any, left, 0);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(15 * S - 1)), Found::Stale(true));
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(15 * S)), Found::Nothing);
     }
 
     #[test]
     fn an_older_question_does_not_replace_the_answer_to_a_later_one() {
         let mut memory = memory(0);
         let (old, new) = (memory.departure(Mono(0)), memory.departure(Mono(5)));
-        memory.put(b"k", false, new, 0);
-        memory.put(b"k", true, old, 0);
-        assert_eq!(memory.get(b"k", Mono(6)), Found::Valid(false));
+        memory.put(b"k", false, &Wanted::Any, new, 0);
+        memory.put(b"k", true, &Wanted::Any, old, 0);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(6)), Found::Valid(false));
+    }
+
+    #[test]
+    fn a_newer_answer_voids_what_is_remembered_under_any_token() {
+        let (old, other) = (Wanted::Since("old".into()), Wanted::Since("other".into()));
+        let mut memory = memory(5);
+        memory.put(b"k", true, &old, Departure { at: Mono(0), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &old, Mono(1)), Found::Valid(true));
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(1)), Found::Valid(true));
+        for wanted in [&other, &Wanted::Fresh] {
+            assert_eq!(memory.get(b"k", wanted, Mono(1)), Found::Nothing, "{wanted:?}");
+        }
+        // The newest answer is as new as the token was, and stays so.
+        memory.put(b"k", false, &Wanted::Fresh, Departure { at: Mono(2), epoch: 0 }, 0);
+        for wanted in [&old, &Wanted::Any] {
+            assert_eq!(memory.get(b"k", wanted, Mono(3)), Found::Valid(false), "{wanted:?}");
+        }
+        memory.put(b"k", true, &old, Departure { at: Mono(1), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &old, Mono(3)), Found::Valid(false), "that question left before");
+        memory.put(b"k", false, &other, Departure { at: Mono(4), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &old, Mono(5)), Found::Nothing);
+        memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(6), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &other, Mono(7)), Found::Nothing);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_kept_voids_the_one_before_all_the_same() {
+        let mut memory = memory(5);
+        memory.rules.deny = Duration::ZERO;
+        memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(0), epoch: 0 }, 0);
+        memory.put(b"k", false, &Wanted::Fresh, Departure { at: Mono(1), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(2)), Found::Nothing);
+        memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(3), epoch: 0 }, 0);
+        assert_eq!(memory.forget(b"k", Departure { at: Mono(2), epoch: 0 }), None, "it is older");
+        assert_eq!(memory.forget(b"k", Departure { at: Mono(4), epoch: 1 }), None, "it is of another epoch");
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(4)), Found::Valid(true));
+        assert_eq!(memory.forget(b"k", Departure { at: Mono(4), epoch: 0 }), Some(None));
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(4)), Found::Nothing);
     }
 }

@@ -18,6 +18,7 @@
 //! | [`breaker`] | leaving an engine alone that fails |
 //! | [`tokens`] | what an engine is shown, where it has to be fetched |
 //! | [`meter`] | metrics |
+//! | [`remarks`] | what the log is told |
 
 pub mod breaker;
 pub mod client;
@@ -31,11 +32,13 @@ pub mod key;
 pub mod memory;
 pub mod meter;
 pub mod openfga;
+pub mod remarks;
 pub mod spicedb;
 pub mod tokens;
 
 use portcullis_common::filter::Answer;
-use serde_json::Value;
+use portcullis_common::json;
+use serde_json::{Map, Value};
 
 use self::fault::{Fault, Why};
 
@@ -44,6 +47,14 @@ pub type Outcome = Result<bool, Fault>;
 
 /// The longest answer that is looked at. Fifty answers with their questions have less.
 pub const MAX_ANSWER: usize = 1 << 20;
+
+/// How many values an answer holds at most: fifty questions come back with the values that went with them.
+const VALUES: u32 = 200_000;
+
+/// An answer's object. One with a member twice says two things, of which another reader may take the other: it is none.
+fn object(body: &[u8]) -> Option<Map<String, Value>> {
+    json::object(body, VALUES).ok()
+}
 
 fn text(text: &str) -> Value {
     Value::String(text.to_owned())

@@ -96,12 +96,13 @@ pub fn read(answer: &Answer, count: usize) -> Vec<Outcome> {
         Ok(answer) => answer,
         Err(fault) => return vec![Err(fault); count],
     };
-    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let json = super::object(body);
     if status != 200 {
         return vec![Err(refused(status, json.as_ref())); count];
     }
     let garbled = || Err(Fault::Unavailable(Why::Garbled));
-    let Some(json) = json else { return vec![garbled(); count] };
+    // What is an error cannot be an answer too.
+    let Some(json) = json.filter(|json| !json.contains_key("code")) else { return vec![garbled(); count] };
     if count == 1 {
         let allowed = json.get("allowed").and_then(Value::as_bool);
         return vec![allowed.map_or_else(garbled, Ok)];
@@ -123,7 +124,7 @@ pub fn read(answer: &Answer, count: usize) -> Vec<Outcome> {
 }
 
 /// A refusal by its status, and its code where the status is not enough (openfga, `pkg/server/errors`).
-fn refused(status: u16, json: Option<&Value>) -> Fault {
+fn refused(status: u16, json: Option<&Map<String, Value>>) -> Fault {
     let field = |name: &str| json.and_then(|j| j.get(name)).and_then(Value::as_str).unwrap_or_default();
     match status {
         400 => of_code(field("code"), field("message")),
@@ -213,6 +214,21 @@ mod tests {
         let batch = r#"{"result":{"0":{"allowed":true},"1":{"allowed":false},"2":{"error":{"input_error":"validation_error","message":"x"}}}}"#;
         assert_eq!(read(&ok(batch), 3), [Ok(true), Ok(false), Err(Fault::Value)]);
         assert_eq!(read(&ok(batch), 4)[3], garbled);
+        for two in [
+            r#"{"allowed":false,"allowed":true}"#,
+            r#"{"allowed":false,"\u0061llowed":true}"#,
+            r#"{"allowed":true,"code":"validation_error"}"#,
+            r#"{"allowed":true,"x":{"y":1,"y":2}}"#,
+        ] {
+            assert_eq!(read(&ok(two), 1), std::slice::from_ref(&garbled), "{two}");
+        }
+        for two in [
+            r#"{"result":{"0":{"allowed":false,"allowed":true},"1":{"allowed":true}}}"#,
+            r#"{"result":{"0":{"allowed":false},"1":{"allowed":true},"0":{"allowed":true}}}"#,
+            r#"{"code":"validation_error","result":{"0":{"allowed":true},"1":{"allowed":true}}}"#,
+        ] {
+            assert_eq!(read(&ok(two), 2), [garbled.clone(), garbled.clone()], "{two}");
+        }
         let both = r#"{"result":{"0":{"allowed":true,"error":{}},"1":{}}}"#;
         assert_eq!(read(&ok(both), 2), [garbled.clone(), garbled]);
     }
@@ -231,6 +247,7 @@ mod tests {
             (400, r#"{"code":"authorization_model_not_found","message":""}"#, Fault::Model),
             (400, r#"{"code":"authorization_model_resolution_too_complex","message":""}"#, Fault::TooLong),
             (400, "nonsense", Fault::Unavailable(Why::Garbled)),
+            (400, r#"{"code":"a","code":"invalid_tuple"}"#, Fault::Unavailable(Why::Garbled)),
             (401, r#"{"code":"bearer_token_missing","message":""}"#, Fault::Credentials),
             (404, r#"{"code":"store_id_not_found","message":""}"#, Fault::Model),
             (422, "{}", Fault::Unavailable(Why::Status)),

@@ -208,7 +208,7 @@ pub fn read(answer: &Answer, questions: &[&Question], with_token: bool) -> Vec<O
 
 /// A refusal of the gateway: its body has the code of gRPC. What comes from a proxy in front has none.
 fn refused(status: u16, body: &[u8], with_token: bool) -> Fault {
-    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let json = super::object(body);
     let code = json.as_ref().and_then(|j| j.get("code")).and_then(Value::as_u64);
     match (code, status) {
         (Some(code @ 1..=16), 400..) => fault::of_grpc(code, with_token),
@@ -238,9 +238,14 @@ fn from_message(message: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>>
     for field in protobuf::fields(message) {
         let (2, Field::Bytes(pair)) = field.ok()? else { continue };
         let question = questions.get(outcomes.len())?;
-        let mut outcome = None;
+        let (mut outcome, mut is_ours) = (None, false);
         for field in protobuf::fields(pair) {
-            match field.ok()? {
+            let field = field.ok()?;
+            // Whichever comes second contradicts the first.
+            if matches!(field, (2 | 3, _)) && outcome.is_some() {
+                return None;
+            }
+            match field {
                 (1, Field::Bytes(request)) => {
                     let mut expected = Vec::new();
                     item(&mut expected, question, 1);
@@ -248,8 +253,9 @@ fn from_message(message: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>>
                     if !same_start(request, &expected) {
                         return None;
                     }
+                    is_ours = true;
                 }
-                (2, Field::Bytes(item)) => outcome = decided(item, 1),
+                (2, Field::Bytes(item)) => outcome = Some(decided(item, 1)?),
                 (3, Field::Bytes(status)) => {
                     let code = protobuf::fields(status).find_map(|field| match field {
                         Ok((1, Field::Number(code))) => Some(code),
@@ -260,7 +266,7 @@ fn from_message(message: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>>
                 _ => {}
             }
         }
-        outcomes.push(outcome?);
+        outcomes.push(outcome.filter(|_| is_ours)?);
     }
     (outcomes.len() == questions.len()).then_some(outcomes)
 }
@@ -292,7 +298,8 @@ fn decided(message: &[u8], first: u32) -> Option<Outcome> {
 }
 
 fn from_json(body: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
-    let json: Value = serde_json::from_slice(body).ok()?;
+    // What is an error cannot be an answer too.
+    let json = super::object(body).filter(|json| !json.contains_key("code"))?;
     if questions.len() == 1 {
         return of_json(&json).map(|outcome| vec![outcome]);
     }
@@ -301,15 +308,11 @@ fn from_json(body: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
         return None;
     }
     let one = |(pair, question): (&Value, &&Question)| {
-        let expected = json_item(question);
-        let request = pair.get("request")?;
-        if request.get("resource") != expected.get("resource")
-            || request.get("permission") != expected.get("permission")
-        {
+        if !is_of(pair.get("request")?, question) {
             return None;
         }
         match (pair.get("item"), pair.get("error")) {
-            (Some(item), None) => of_json(item),
+            (Some(item), None) => of_json(item.as_object()?),
             (None, Some(error)) => {
                 let code = error.get("code").and_then(Value::as_u64);
                 Some(Err(fault::of_grpc(code.unwrap_or(2), false)))
@@ -320,7 +323,21 @@ fn from_json(body: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
     pairs.iter().zip(questions).map(one).collect()
 }
 
-fn of_json(item: &Value) -> Option<Outcome> {
+/// Whether a request that comes back asks about the same three. Where the subject has no relation the gateway may write an empty one.
+fn is_of(request: &Value, question: &Question) -> bool {
+    let (expected, subject) = (json_item(question), request.get("subject"));
+    let relation = match subject.and_then(|subject| subject.get("optionalRelation")) {
+        None | Some(Value::Null) => Some(""),
+        Some(relation) => relation.as_str(),
+    };
+    request.get("resource") == expected.get("resource")
+        && request.get("permission") == expected.get("permission")
+        && subject.and_then(|subject| subject.get("object"))
+            == expected.get("subject").and_then(|subject| subject.get("object"))
+        && relation == Some(parts(&question.subject).relation)
+}
+
+fn of_json(item: &Map<String, Value>) -> Option<Outcome> {
     let permissionship = match item.get("permissionship")?.as_str()? {
         "PERMISSIONSHIP_HAS_PERMISSION" => HAS,
         "PERMISSIONSHIP_NO_PERMISSION" => HAS_NOT,
@@ -411,6 +428,15 @@ mod tests {
         let garbled = vec![Err(Fault::Unavailable(Why::Garbled)); 2];
         assert_eq!(read(&[pair(&two, yes), pair(&one, no)].concat()), garbled);
         assert_eq!(read(&pair(&one, yes)), garbled);
+        let nobodys = |answer: &[u8]| {
+            let mut out = Vec::new();
+            protobuf::bytes(&mut out, 2, answer);
+            out
+        };
+        assert_eq!(read(&[nobodys(yes), pair(&two, no)].concat()), garbled, "to which question?");
+        for both in [[no, yes], [error, yes], [yes, error]] {
+            assert_eq!(read(&[pair(&one, &both.concat()), pair(&two, yes)].concat()), garbled, "{both:?}");
+        }
         assert_eq!(read(&[pair(&one, yes), pair(&two, yes), pair(&two, yes)].concat()), garbled);
         assert_eq!(read(&[pair(&one, b""), pair(&two, yes)].concat()), garbled);
     }
@@ -443,6 +469,37 @@ mod tests {
         ]});
         let answers = read(&ok(&bulk.to_string()), &[&one, &two], false);
         assert_eq!(answers, [Ok(false), Err(Fault::Mapping)]);
+        let garbled = [Err(Fault::Unavailable(Why::Garbled)), Err(Fault::Unavailable(Why::Garbled))];
+        for (place, value, is_ours) in [
+            (
+                "/pairs/1/request/subject",
+                json!({"object": {"objectType": "user", "objectId": "b"}, "optionalRelation": ""}),
+                true,
+            ),
+            ("/pairs/1/request/subject", json!({"object": {"objectType": "user", "objectId": "c"}}), false),
+            ("/pairs/1/request/subject/object/objectType", json!("robot"), false),
+            ("/pairs/1/request/subject", json!(null), false),
+            ("/pairs/0/request/subject/optionalRelation", json!("owner"), false),
+            (
+                "/pairs/0/request/subject",
+                json!({"object": {"objectType": "group", "objectId": "eng"}}),
+                false,
+            ),
+            ("/pairs/0/request/resource/objectId", json!("2"), false),
+            ("/pairs/0/request/permission", json!("edit"), false),
+            ("/code", json!(9), false),
+        ] {
+            let mut other = bulk.clone();
+            other["code"] = json!(null);
+            *other.pointer_mut(place).unwrap() = value.clone();
+            if place != "/code" {
+                other.as_object_mut().unwrap().remove("code");
+            }
+            let expected = if is_ours { &answers[..] } else { &garbled };
+            assert_eq!(read(&ok(&other.to_string()), &[&one, &two], false), expected, "{place} {value}");
+        }
+        let twice = r#"{"permissionship":"PERMISSIONSHIP_NO_PERMISSION","permissionship":"PERMISSIONSHIP_HAS_PERMISSION"}"#;
+        assert_eq!(read(&ok(twice), &[&one], false), garbled[..1]);
         let refusal = |status, body: &str| {
             read(&Answer::Http { response: vec![], status, body: body.as_bytes().to_vec() }, &[&one], true)
         };

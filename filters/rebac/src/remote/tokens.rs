@@ -117,7 +117,7 @@ fn encode(out: &mut String, value: &str) {
 /// The token, and its time in seconds.
 fn read(answer: &Answer) -> Option<(Bearer, u64)> {
     let (200, body) = super::http(answer).ok()? else { return None };
-    let json: Value = serde_json::from_slice(body).ok()?;
+    let json = super::object(body)?;
     let kind = json.get("token_type").and_then(Value::as_str);
     if kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return None;
@@ -181,6 +181,7 @@ mod tests {
             r#"{"access_token":"a b"}"#,
             r#"{"access_token":"a\r\nb: c"}"#,
             r#"{"access_token":1}"#,
+            r#"{"access_token":"t","access_token":"u"}"#,
             r#"{"access_token":"t","token_type":"mac"}"#,
             r#"{"access_token":"t","expires_in":0}"#,
             r#"{"access_token":"t","expires_in":-5}"#,

@@ -45,6 +45,8 @@ pub const GRACE: Duration = Duration::from_millis(2500);
 /// How long a watch that broke is left alone at first, and at most.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After so many failures in a row the watch begins anew: perhaps it is the cursor that something on the way does not take.
+const PATIENCE: u32 = 5;
 /// The tags of the watch's calls and streams: the upper half of the number.
 const TAG: u64 = 0x7761_7463 << 32;
 
@@ -352,23 +354,27 @@ impl Watch {
 
     fn broke(&mut self, broken: Broken, now: Mono, host: &dyn Host, report: &mut Report) -> Option<RootStep> {
         report.broke = Some(broken.word());
+        let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
         let lost = broken == Broken::Cursor;
-        if lost {
+        // Nothing is voided before the engine is heard of again, so that what is remembered may serve while it is away.
+        let anew = lost || self.failures >= PATIENCE;
+        if anew {
             self.cursor.clear();
         }
         self.fresh |= self.cursor.is_empty();
         // The others see that nobody watches; if they cannot be told, they see in time that nothing is heard.
         let _ = self.place.update(host, |board| {
             board.seen = Mono(0);
-            if lost {
+            if anew {
                 board.cursor.clear();
+            }
+            if lost {
                 board.floor.clear();
                 board.changes = board.changes.wrapping_add(1);
                 board.changed = now;
             }
         });
-        let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
         self.next = now.after(pause);
         self.stop()
     }

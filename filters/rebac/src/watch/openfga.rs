@@ -19,6 +19,8 @@ use crate::condition::time::print_instant;
 const PAGE: usize = 100;
 /// How many values an answer holds at most: a page whose tuples have a large context each.
 const VALUES: u32 = 200_000;
+/// The longest continuation token. OpenFGA's have about 100 bytes; it goes into a path and into shared data.
+const LONGEST: usize = 2048;
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// How far before the present the first question begins: the clocks of two machines.
@@ -124,7 +126,11 @@ fn read(body: &[u8], left: Mono) -> Option<Heard> {
     };
     let cursor = match answer.get("continuation_token") {
         None | Some(Value::Null) => "",
-        Some(Value::String(token)) => token,
+        Some(Value::String(token))
+            if token.len() <= LONGEST && token.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            token
+        }
         Some(_) => return None,
     };
     // An answer with neither is that of another server.
@@ -199,6 +205,8 @@ mod tests {
             seen: seen.map(Mono),
             more: seen.is_none(),
         };
+        let with = |token: &str| format!(r#"{{"changes":[],"continuation_token":"{token}"}}"#);
+        let long = "t".repeat(LONGEST);
         for (answer, want) in [
             (http(200, r#"{"changes":[],"continuation_token":""}"#), Ok(heard(false, "", Some(5)))),
             (http(200, &page(1)), Ok(heard(true, "t", Some(5)))),
@@ -208,6 +216,12 @@ mod tests {
             (http(200, r#"{"changes":[{}],"continuation_token":""}"#), Err(Broken::Malformed)),
             (http(200, r#"{"changes":{},"continuation_token":""}"#), Err(Broken::Malformed)),
             (http(200, r#"{"changes":[],"continuation"#), Err(Broken::Malformed)),
+            (http(200, &with("a+b/c==")), Ok(heard(false, "a+b/c==", Some(5)))),
+            (http(200, &with(&long)), Ok(heard(false, &long, Some(5)))),
+            (http(200, &with(&format!("{long}t"))), Err(Broken::Malformed)),
+            (http(200, &with("a b")), Err(Broken::Malformed)),
+            (http(200, &with("a\\u0000")), Err(Broken::Malformed)),
+            (http(200, &with("\u{e9}")), Err(Broken::Malformed)),
             (http(401, ""), Err(Broken::Refused)),
             (http(500, ""), Err(Broken::Unreachable)),
             (Answer::Timeout, Err(Broken::Unreachable)),

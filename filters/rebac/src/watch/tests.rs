@@ -188,6 +188,40 @@ fn a_cursor_that_is_refused_voids_everything_and_begins_anew() {
 }
 
 #[test]
+fn a_watch_that_fails_again_and_again_begins_anew_and_voids_everything_once_it_hears() {
+    let shared = SharedData::default();
+    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
+    let (tag, _) = asked(&a.tick(0).0);
+    a.event(10, Event::Answered { tag, answer: page(1, "t") });
+    b.tick(20);
+    let (mut ms, mut paths) = (20, Vec::new());
+    let (epochs, changes) = ((a.epoch.number(), b.epoch.number()), b.watch.told);
+    while paths.len() < 6 {
+        ms += 250;
+        let (steps, _) = a.tick(ms);
+        b.tick(ms);
+        if let [RootStep::Call { .. }] = steps[..] {
+            let (tag, path) = asked(&steps);
+            paths.push(path);
+            a.event(ms, Event::Answered { tag, answer: Answer::Reset });
+        }
+    }
+    assert!(paths[..5].iter().all(|path| path.ends_with("continuation_token=t")), "{paths:?}");
+    assert!(paths[5].contains("start_time="), "{paths:?}");
+    assert_eq!(((a.epoch.number(), b.epoch.number()), b.watch.told), (epochs, changes), "it may serve stale");
+    let (steps, ms) = loop {
+        ms += 250;
+        let (steps, _) = a.tick(ms);
+        if !steps.is_empty() {
+            break (steps, ms);
+        }
+    };
+    let (_, report) = a.event(ms, Event::Answered { tag: asked(&steps).0, answer: page(0, "") });
+    b.tick(ms);
+    assert!(report.changed && report.lives && b.watch.told != changes);
+}
+
+#[test]
 fn another_takes_over_where_one_died() {
     let shared = SharedData::default();
     let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
