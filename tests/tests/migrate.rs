@@ -81,6 +81,45 @@ async fn jwt_authn_and_ours_let_the_same_pass() {
     }
 }
 
+/// What the import writes for others' prefixes and audiences, beside the others: whatever they refuse is refused.
+#[tokio::test]
+async fn no_import_lets_more_pass() {
+    let upstream = Upstream::start().await;
+    let token = |aud: &str| demo::token_with("ann", 600, &json!({"aud": aud}));
+    let (orders, billing) = (token("orders"), token("billing"));
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/check/tests/imports");
+    for (name, paths) in [
+        ("jwt_authn_prefix", ["/api/1", "/apiv2/x", "/apix", "/morex", "/most-of-all/1", "/apiv2/health"]),
+        (
+            "jwt_authn_audiences",
+            ["/billing", "/billing/1", "/both/1", "/orders/1", "/nobody/1", "/nobody/else"],
+        ),
+    ] {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+        let old = examples::parse(&text).unwrap()["http_filters"][0].clone();
+        let (found, _) = import(&File { name: name.into(), text }).unwrap();
+        let new = Plugin::new("jwt-auth", found[0].config.clone());
+        let [old, new] = [Listener::new("old").filter(old), Listener::new("new").plugin(&new)];
+        let old = Envoy::start(&bootstrap(upstream.address(), &[old])).await;
+        let new = Envoy::start(&bootstrap(upstream.address(), &[new])).await;
+        let mut passed = 0;
+        for path in paths {
+            for token in [None, Some(&orders), Some(&billing)] {
+                let mut statuses = Vec::new();
+                for envoy in [&old, &new] {
+                    let request = ask(envoy.address(), "GET", path);
+                    let request = if let Some(token) = token { request.bearer(token) } else { request };
+                    statuses.push(request.send().await.status);
+                }
+                let who = token.map(|t| if *t == orders { "orders" } else { "billing" });
+                assert!(statuses[0] == 200 || statuses[1] != 200, "{name}: {path}, {who:?}: {statuses:?}");
+                passed += usize::from(statuses == [200, 200]);
+            }
+        }
+        assert!(passed > 3, "{name}: {passed} pass in both");
+    }
+}
+
 #[tokio::test]
 async fn local_ratelimit_and_ours_count_alike() {
     let upstream = Upstream::start().await;

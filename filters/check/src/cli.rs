@@ -144,7 +144,7 @@ fn import(files: &[File]) -> Result<ExitCode, String> {
     for file in files {
         let (found, lefts) = import::import(file)?;
         for left in lefts {
-            eprintln!("{}:{}: not carried over: {}: {}", file.name, left.line, left.field, left.why);
+            eprintln!("{}:{}: {}: {}: {}", file.name, left.line, left.kind.word(), left.field, left.why);
         }
         for Imported { which, line, config } in found {
             println!("---\n# {}, from {}:{line}", which.filter(), file.name);

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Lefts;
 use super::requests::matching;
 use super::taken::Taken;
+use super::{Kind, Lefts};
 use crate::yaml::Node;
 
 /// The configuration of rate-limit; `None` if there is nothing to limit.
@@ -12,13 +12,18 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
     let taken = Taken::new(node, "local_ratelimit");
     let route = match route.map(|route| matching(route, "match", lefts)) {
         None => None,
-        Some(Some(matching)) => Some(matching),
+        Some(Some(matched)) => {
+            if let Some(prefix) = matched.beside {
+                let why = format!(
+                    "{prefix} also begins {prefix}x there; here the limit is for {prefix} and what is below it"
+                );
+                taken.say(Kind::Weaker, "match", &why, lefts);
+            }
+            Some(matched.value)
+        }
         Some(None) => {
-            taken.say(
-                "",
-                "the route's match cannot be said here: write match of these limits by hand",
-                lefts,
-            );
+            let why = "the route's match cannot be said here: write match of these limits by hand";
+            taken.say(Kind::Stricter, "match", why, lefts);
             None
         }
     };
@@ -58,6 +63,7 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
                 limits.push(place(limit, matching));
             }
             (None, _) => lefts.push(super::Left {
+                kind: Kind::Weaker,
                 line: entries.first().map_or(node.line, |e| e.line),
                 field: path,
                 why: "no rate_limits action of a route makes this descriptor in a way that has a counterpart; write key by hand".into(),
@@ -71,7 +77,7 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
         limits.push(place(limit, None));
     }
     if limits.is_empty() {
-        taken.say("", "no limit of it could be carried over", lefts);
+        taken.say(Kind::Weaker, "", "no limit of it could be carried over", lefts);
         return None;
     }
     let mut out = Map::new();
@@ -88,20 +94,25 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
         .and_then(|s| s.text_at(&["code"]))
         .filter(|c| !matches!(*c, "429" | "TooManyRequests"))
     {
-        taken.leave("status", &format!("a refusal is 429 here, not {code}"), lefts);
+        taken.leave(Kind::LookAt, "status", &format!("a refusal is 429 here, not {code}"), lefts);
     }
     if taken.is_true("local_rate_limit_per_downstream_connection") {
         let why = "counts are the process's here; a connection has none of its own";
-        taken.leave("local_rate_limit_per_downstream_connection", why, lefts);
+        taken.leave(Kind::Stricter, "local_rate_limit_per_downstream_connection", why, lefts);
     }
     if taken.text("always_consume_default_token_bucket") == Some("false") {
         let why = "all limits that match are charged, or none of them";
-        taken.leave("always_consume_default_token_bucket", why, lefts);
+        taken.leave(Kind::LookAt, "always_consume_default_token_bucket", why, lefts);
     }
     let why = "an Envoy counts for itself here; divide the rate, or use a rate-limit service";
-    taken.leave("local_cluster_rate_limit", why, lefts);
+    taken.leave(Kind::Weaker, "local_cluster_rate_limit", why, lefts);
     for field in ["response_headers_to_add", "request_headers_to_add_when_not_enforced"] {
-        taken.leave(field, "add the header on the route; the response-code details say rate_limited", lefts);
+        taken.leave(
+            Kind::LookAt,
+            field,
+            "add the header on the route; the response-code details say rate_limited",
+            lefts,
+        );
     }
     for field in ["stage", "vh_rate_limits", "max_dynamic_descriptors", "enable_x_ratelimit_headers"] {
         taken.take(field);
@@ -127,12 +138,18 @@ fn shares(taken: &Taken<'_>, out: &mut Map<String, Value>, lefts: &mut Lefts) {
     let (enabled, enforced) = (share("filter_enabled"), share("filter_enforced"));
     if enabled == 0.0 {
         out.insert("enabled".into(), false.into());
-        taken.say("filter_enabled", "0 % there, so the filter did nothing; here it is enabled: false", lefts);
+        taken.say(
+            Kind::LookAt,
+            "filter_enabled",
+            "0 % there, so the filter did nothing; here it is enabled: false",
+            lefts,
+        );
     } else if enforced == 0.0 {
         out.insert("mode".into(), "shadow".into());
     }
     if enabled > 0.0 && (enabled < 100.0 || (enforced > 0.0 && enforced < 100.0)) {
         taken.say(
+            Kind::Stricter,
             "filter_enabled",
             "a share of requests: here it is all of them; begin with mode: shadow",
             lefts,

@@ -7,19 +7,25 @@
 //! | this one | what a file holds |
 //! | [`taken`] | a mapping that knows which of its fields were looked at |
 //! | [`keys`] | key sets, and the algorithms that they are for |
-//! | [`jwt_authn`], [`requests`] | Envoy's filter, and its matches |
+//! | [`jwt_authn`], [`rules`], [`requests`] | Envoy's filter, its rules and their matches |
+//! | [`per_route`] | what routes say about that filter |
+//! | [`guard`] | what was protected, and must not be granted for less |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
 //! | [`local_ratelimit`] | Envoy's local rate limits |
 //! | [`write`](mod@write) | JSON as YAML |
 
+pub mod guard;
 pub mod istio;
 pub mod jwt_authn;
 pub mod keys;
 pub mod local_ratelimit;
+pub mod per_route;
 pub mod requests;
+pub mod rules;
 pub mod taken;
 pub mod write;
 
+use per_route::PerRoute;
 use portcullis_common::memory::MemoryHost;
 use serde_json::Value;
 
@@ -28,9 +34,34 @@ use crate::find::File;
 use crate::load;
 use crate::yaml::{self, Node};
 
+/// What becomes of whoever relied on it. The worst comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something may pass that did not.
+    Weaker,
+    /// Something may be refused that was not.
+    Stricter,
+    /// Neither, or nobody here can tell.
+    LookAt,
+}
+
+impl Kind {
+    /// What reports call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Weaker => "weaker",
+            Kind::Stricter => "stricter",
+            Kind::LookAt => "look at",
+        }
+    }
+}
+
 /// What could not be carried over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
+    /// What becomes of whoever relied on it.
+    pub kind: Kind,
     /// The line.
     pub line: usize,
     /// The field.
@@ -62,8 +93,10 @@ pub fn import(file: &File) -> Result<(Vec<Imported>, Lefts), String> {
         yaml::documents(&file.text).map_err(|bad| format!("{}:{}: {}", file.name, bad.line, bad.problem))?;
     let mut lefts = Lefts::new();
     let mut found = Vec::new();
+    let mut per_route = Vec::new();
+    documents.iter().for_each(|document| per_route::find(document, &mut per_route));
     for document in &documents {
-        envoy(document, document, None, &mut found, &mut lefts);
+        envoy(document, document, None, &per_route, &mut found, &mut lefts);
     }
     found.extend(istio::import(&documents, &mut lefts));
     if found.is_empty() {
@@ -83,12 +116,13 @@ fn envoy<'n>(
     node: &'n Node,
     document: &'n Node,
     route: Option<&'n Node>,
+    per_route: &[PerRoute<'_>],
     found: &mut Vec<Imported>,
     lefts: &mut Lefts,
 ) {
     match node.text_at(&["@type"]).and_then(|url| url.rsplit('.').next()) {
         Some("JwtAuthentication") => {
-            let config = jwt_authn::import(node, lefts);
+            let config = jwt_authn::import(node, per_route, lefts);
             found.push(Imported { which: Which::JwtAuth, line: node.line, config });
             return;
         }
@@ -101,8 +135,8 @@ fn envoy<'n>(
         _ => {}
     }
     let route = node.get("match").filter(|_| node.get("typed_per_filter_config").is_some()).or(route);
-    node.items().iter().for_each(|item| envoy(item, document, route, found, lefts));
-    node.members().iter().for_each(|member| envoy(&member.value, document, route, found, lefts));
+    node.items().iter().for_each(|item| envoy(item, document, route, per_route, found, lefts));
+    node.members().iter().for_each(|member| envoy(&member.value, document, route, per_route, found, lefts));
 }
 
 /// Takes out what the filter refuses: a rule that an earlier one covers never was asked. Whatever else is wrong is said.
@@ -114,6 +148,7 @@ fn settle(imported: &mut Imported, lefts: &mut Lefts) {
             return;
         };
         let why = |what: &str| Left {
+            kind: Kind::LookAt,
             line: imported.line,
             field: format!("{} of the result", error.path()),
             why: what.to_owned(),
