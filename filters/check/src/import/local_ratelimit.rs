@@ -2,39 +2,35 @@
 
 use serde_json::{Map, Value, json};
 
-use super::requests::matching;
+use super::scope::Scope;
 use super::taken::Taken;
 use super::{Kind, Lefts};
 use crate::yaml::Node;
 
 /// The configuration of rate-limit; `None` if there is nothing to limit.
-pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Lefts) -> Option<Value> {
+pub fn import(node: &Node, document: &Node, scope: Scope<'_>, lefts: &mut Lefts) -> Option<Value> {
     let taken = Taken::new(node, "local_ratelimit");
-    let route = match route.map(|route| matching(route, "match", lefts)) {
-        None => None,
-        Some(Some(matched)) => {
-            if let Some(prefix) = matched.beside {
-                let why = format!(
-                    "{prefix} also begins {prefix}x there; here the limit is for {prefix} and what is below it"
-                );
-                taken.say(Kind::Weaker, "match", &why, lefts);
-            }
-            Some(matched.value)
-        }
-        Some(None) => {
-            let why = "the route's match cannot be said here: write match of these limits by hand";
-            taken.say(Kind::Stricter, "match", why, lefts);
-            None
-        }
-    };
+    let within = scope.matching(lefts);
+    if scope.below {
+        let why = "in this place it replaces the filter's own limits there; here both count, and the tighter one decides: give the filter's own a \
+                   match without it";
+        taken.say(Kind::Stricter, "", why, lefts);
+    }
     let stat =
         taken.text("stat_prefix").map(name).filter(|n| !n.is_empty()).unwrap_or_else(|| "local".into());
     let mut limits = Vec::new();
     let place = |mut limit: Map<String, Value>, matching: Option<Value>| {
-        if let Some(matching) =
-            matching.or_else(|| route.clone()).filter(|m| m.as_object().is_some_and(|m| !m.is_empty()))
-        {
-            limit.insert("match".into(), matching);
+        let mut all = within.clone();
+        if let Some(Value::Object(own)) = matching {
+            for (name, value) in own {
+                match (all.get_mut(&name).and_then(Value::as_array_mut), value) {
+                    (Some(list), Value::Array(more)) => list.extend(more),
+                    (_, value) => drop(all.insert(name, value)),
+                }
+            }
+        }
+        if !all.is_empty() {
+            limit.insert("match".into(), Value::Object(all));
         }
         Value::Object(limit)
     };
@@ -81,6 +77,7 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
         return None;
     }
     let mut out = Map::new();
+    out.insert("name".into(), stat.into());
     out.insert("limits".into(), Value::Array(limits));
     shares(&taken, &mut out, lefts);
     let headers = taken.text("enable_x_ratelimit_headers");
@@ -106,14 +103,12 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
     }
     let why = "an Envoy counts for itself here; divide the rate, or use a rate-limit service";
     taken.leave(Kind::Weaker, "local_cluster_rate_limit", why, lefts);
-    for field in ["response_headers_to_add", "request_headers_to_add_when_not_enforced"] {
-        taken.leave(
-            Kind::LookAt,
-            field,
-            "add the header on the route; the response-code details say rate_limited",
-            lefts,
-        );
-    }
+    let why = "in the connection manager's local_reply_config.mappers write one with a status_code_filter for 429 and headers_to_add; \
+               the route's headers are not added to a refusal";
+    taken.leave(Kind::LookAt, "response_headers_to_add", why, lefts);
+    let why =
+        "no header is added in shadow; the verdict is in the access log and in portcullis_decisions_total";
+    taken.leave(Kind::LookAt, "request_headers_to_add_when_not_enforced", why, lefts);
     for field in ["stage", "vh_rate_limits", "max_dynamic_descriptors", "enable_x_ratelimit_headers"] {
         taken.take(field);
     }

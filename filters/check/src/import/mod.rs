@@ -11,7 +11,7 @@
 //! | [`per_route`] | what routes say about that filter |
 //! | [`guard`] | what was protected, and must not be granted for less |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
-//! | [`local_ratelimit`] | Envoy's local rate limits |
+//! | [`local_ratelimit`], [`scope`] | Envoy's local rate limits, and where they stand |
 //! | [`write`](mod@write) | JSON as YAML |
 
 pub mod guard;
@@ -22,11 +22,13 @@ pub mod local_ratelimit;
 pub mod per_route;
 pub mod requests;
 pub mod rules;
+pub mod scope;
 pub mod taken;
 pub mod write;
 
 use per_route::PerRoute;
 use portcullis_common::memory::MemoryHost;
+use scope::Scope;
 use serde_json::Value;
 
 use crate::attached::Which;
@@ -96,13 +98,14 @@ pub fn import(file: &File) -> Result<(Vec<Imported>, Lefts), String> {
     let mut per_route = Vec::new();
     documents.iter().for_each(|document| per_route::find(document, &mut per_route));
     for document in &documents {
-        envoy(document, document, None, &per_route, &mut found, &mut lefts);
+        envoy(document, document, Scope::default(), &per_route, &mut found, &mut lefts);
     }
     found.extend(istio::import(&documents, &mut lefts));
     if found.is_empty() {
         let wanted = "a jwt_authn or local_ratelimit filter of Envoy, or a RequestAuthentication of Istio";
         return Err(format!("{}: nothing to import in it; give {wanted}", file.name));
     }
+    name(&mut found);
     for imported in &mut found {
         settle(imported, &mut lefts);
     }
@@ -111,11 +114,11 @@ pub fn import(file: &File) -> Result<(Vec<Imported>, Lefts), String> {
     Ok((found, lefts))
 }
 
-/// Envoy's filters, wherever they stand; `route` is the match of the route around them.
+/// Envoy's filters, wherever they stand.
 fn envoy<'n>(
     node: &'n Node,
     document: &'n Node,
-    route: Option<&'n Node>,
+    scope: Scope<'n>,
     per_route: &[PerRoute<'_>],
     found: &mut Vec<Imported>,
     lefts: &mut Lefts,
@@ -127,16 +130,56 @@ fn envoy<'n>(
             return;
         }
         Some("LocalRateLimit") => {
-            if let Some(config) = local_ratelimit::import(node, document, route, lefts) {
+            if let Some(config) = local_ratelimit::import(node, document, scope, lefts) {
                 found.push(Imported { which: Which::RateLimit { body: false }, line: node.line, config });
             }
             return;
         }
         _ => {}
     }
-    let route = node.get("match").filter(|_| node.get("typed_per_filter_config").is_some()).or(route);
-    node.items().iter().for_each(|item| envoy(item, document, route, per_route, found, lefts));
-    node.members().iter().for_each(|member| envoy(&member.value, document, route, per_route, found, lefts));
+    switched_off(node, lefts);
+    let scope = scope.within(node);
+    node.items().iter().for_each(|item| envoy(item, document, scope, per_route, found, lefts));
+    node.members().iter().for_each(|member| envoy(&member.value, document, scope, per_route, found, lefts));
+}
+
+/// Filters that are there and off: in a place, or everywhere.
+fn switched_off(node: &Node, lefts: &mut Lefts) {
+    let off = |node: &Node| node.text_at(&["disabled"]) == Some("true");
+    let mut say = |line: usize, field: &str, why: &str| {
+        lefts.push(Left { kind: Kind::Stricter, line, field: field.into(), why: why.into() });
+    };
+    for member in node.get("typed_per_filter_config").map(Node::members).unwrap_or_default() {
+        if member.name.contains("local_ratelimit") && off(&member.value) {
+            let why = "there local_ratelimit is off in this place; here the limits count its requests too: give them a match without it";
+            say(member.line, "typed_per_filter_config", why);
+        }
+    }
+    let kind = node.text_at(&["typed_config", "@type"]).unwrap_or_default();
+    if off(node) && (kind.ends_with(".LocalRateLimit") || kind.ends_with(".JwtAuthentication")) {
+        say(
+            node.line,
+            "disabled",
+            "there this filter is off until a route switches it on; here it is written as if it were on",
+        );
+    }
+}
+
+/// Limiters that stand side by side need names of their own; one alone keeps the filter's.
+fn name(found: &mut [Imported]) {
+    let several = found.iter().filter(|i| i.config.get("limits").is_some()).count() > 1;
+    let mut taken: Vec<String> = Vec::new();
+    for config in
+        found.iter_mut().filter_map(|i| i.config.as_object_mut()).filter(|c| c.contains_key("limits"))
+    {
+        let Some(name) = config.remove("name").filter(|_| several) else { continue };
+        let stat = name.as_str().unwrap_or_default().replace('_', "-");
+        let names = std::iter::once(stat.clone()).chain((2_usize..).map(|n| format!("{stat}-{n}")));
+        if let Some(free) = names.into_iter().find(|name| !taken.contains(name)) {
+            taken.push(free.clone());
+            config.insert("name".into(), free.into());
+        }
+    }
 }
 
 /// Takes out what the filter refuses: a rule that an earlier one covers never was asked. Whatever else is wrong is said.
