@@ -54,12 +54,12 @@ impl<'n> Taken<'n> {
         }
     }
 
-    /// Reports something about the whole mapping.
+    /// Reports something about the whole mapping, or about a `field` that it may lack.
     pub fn say(&self, kind: Kind, field: &str, why: &str, lefts: &mut Lefts) {
         lefts.push(Left {
             kind,
             line: self.node.line,
-            field: format!("{}.{field}", self.path),
+            field: if field.is_empty() { self.path.clone() } else { format!("{}.{field}", self.path) },
             why: why.to_owned(),
         });
     }
