@@ -81,6 +81,39 @@ async fn jwt_authn_and_ours_let_the_same_pass() {
     }
 }
 
+/// The trial that the guide advises: ours in shadow in front, the old one behind. Also what happens without `forward_token`, and that the
+/// old one can stay there switched off.
+#[tokio::test]
+async fn both_stand_in_one_chain_while_they_are_compared() {
+    let upstream = Upstream::start().await;
+    let (theirs, filter, mut ours) = pair("jwt_authn");
+    let old = examples::parse(&theirs).unwrap()[0].clone();
+    let mut off = old.clone();
+    off["disabled"] = true.into();
+    let token = demo::token("ann", 600);
+    ours["mode"] = "shadow".into();
+    let taking = ours.clone();
+    ours["providers"]["demo"]["forward_token"] = true.into();
+    for (name, ours, old, statuses) in [
+        ("trial", &ours, &old, [200, 401]),
+        ("without forward_token", &taking, &old, [401, 401]),
+        ("old one off", &ours, &off, [200, 200]),
+    ] {
+        let listener = Listener::new("both").plugin(&Plugin::new(&filter, ours.clone())).filter(old.clone());
+        let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+        let with = ask(envoy.address(), "GET", "/orders/1").bearer(&token).send().await.status;
+        let without = ask(envoy.address(), "GET", "/orders/1").send().await.status;
+        assert_eq!([with, without], statuses, "{name}");
+        if name == "trial" {
+            let shown = envoy.prometheus().await;
+            let shadowed =
+                |l: &str| l.starts_with("portcullis_decisions_total{") && l.contains("token_missing");
+            let refused = |l: &str| l.contains("jwt_authn_denied{") && l.ends_with(" 1");
+            assert!(shown.lines().any(shadowed) && shown.lines().any(refused), "{shown}");
+        }
+    }
+}
+
 /// What the import writes for others' prefixes and audiences, beside the others: whatever they refuse is refused.
 #[tokio::test]
 async fn no_import_lets_more_pass() {
