@@ -53,7 +53,8 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
     if taken.is_true("bypass_cors_preflight") {
         out.insert("preflights".into(), "pass".into());
     }
-    taken.leave(Kind::Stricter, "filter_state_rules", "no rule here is chosen by filter state: rules are left out, and what no rule matches is refused; write match", lefts);
+    let why = "no rule here is chosen by filter state: the rules that ask for less are left out; write match";
+    taken.leave(Kind::Stricter, "filter_state_rules", why, lefts);
     taken.leave(
         Kind::LookAt,
         "strip_failure_response",
