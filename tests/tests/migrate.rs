@@ -81,6 +81,89 @@ async fn jwt_authn_and_ours_let_the_same_pass() {
     }
 }
 
+/// The trial that the guide advises: ours in shadow in front, the old one behind. Also what happens without `forward_token`, and that the
+/// old one can stay there switched off.
+#[tokio::test]
+async fn both_stand_in_one_chain_while_they_are_compared() {
+    let upstream = Upstream::start().await;
+    let (theirs, filter, mut ours) = pair("jwt_authn");
+    let old = examples::parse(&theirs).unwrap()[0].clone();
+    let mut off = old.clone();
+    off["disabled"] = true.into();
+    let token = demo::token("ann", 600);
+    ours["mode"] = "shadow".into();
+    let taking = ours.clone();
+    ours["providers"]["demo"]["forward_token"] = true.into();
+    for (name, ours, old, statuses) in [
+        ("trial", &ours, &old, [200, 401]),
+        ("without forward_token", &taking, &old, [401, 401]),
+        ("old one off", &ours, &off, [200, 200]),
+    ] {
+        let listener = Listener::new("both").plugin(&Plugin::new(&filter, ours.clone())).filter(old.clone());
+        let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+        let with = ask(envoy.address(), "GET", "/orders/1").bearer(&token).send().await.status;
+        let without = ask(envoy.address(), "GET", "/orders/1").send().await.status;
+        assert_eq!([with, without], statuses, "{name}");
+        if name == "trial" {
+            let shown = envoy.prometheus().await;
+            let shadowed =
+                |l: &str| l.starts_with("portcullis_decisions_total{") && l.contains("token_missing");
+            let refused = |l: &str| l.contains("jwt_authn_denied{") && l.ends_with(" 1");
+            assert!(shown.lines().any(shadowed) && shown.lines().any(refused), "{shown}");
+        }
+    }
+}
+
+/// What the import writes for others' prefixes and audiences, beside the others: whatever they refuse is refused.
+#[tokio::test]
+async fn no_import_lets_more_pass() {
+    let upstream = Upstream::start().await;
+    let token = |aud: &str| demo::token_with("ann", 600, &json!({"aud": aud}));
+    let (orders, billing) = (token("orders"), token("billing"));
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/check/tests/imports");
+    for (name, both, paths) in [
+        (
+            "jwt_authn_prefix",
+            5,
+            &["/api/1", "/apiv2/x", "/apix", "/morex", "/most-of-all/1", "/apiv2/health"] as &[&str],
+        ),
+        (
+            "jwt_authn_audiences",
+            5,
+            &["/billing", "/billing/1", "/both/1", "/orders/1", "/nobody/1", "/nobody/else"],
+        ),
+        ("jwt_authn_routes", 2, &["/admin/1", "/free"]),
+    ] {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+        let whole = examples::parse(&text).unwrap();
+        let mut old = Listener::new("old").filter(whole["http_filters"][0].clone());
+        let routes = &whole["route_config"]["virtual_hosts"][0]["routes"];
+        if routes.is_array() {
+            old = old.routes(routes.clone());
+        }
+        let (found, _) = import(&File { name: name.into(), text }).unwrap();
+        let new = Plugin::new("jwt-auth", found[0].config.clone());
+        let new = Listener::new("new").plugin(&new);
+        let old = Envoy::start(&bootstrap(upstream.address(), &[old])).await;
+        let new = Envoy::start(&bootstrap(upstream.address(), &[new])).await;
+        let mut passed = 0;
+        for path in paths {
+            for token in [None, Some(&orders), Some(&billing)] {
+                let mut statuses = Vec::new();
+                for envoy in [&old, &new] {
+                    let request = ask(envoy.address(), "GET", path);
+                    let request = if let Some(token) = token { request.bearer(token) } else { request };
+                    statuses.push(request.send().await.status);
+                }
+                let who = token.map(|t| if *t == orders { "orders" } else { "billing" });
+                assert!(statuses[0] == 200 || statuses[1] != 200, "{name}: {path}, {who:?}: {statuses:?}");
+                passed += usize::from(statuses == [200, 200]);
+            }
+        }
+        assert_eq!(passed, both, "{name}: what passes in both");
+    }
+}
+
 #[tokio::test]
 async fn local_ratelimit_and_ours_count_alike() {
     let upstream = Upstream::start().await;

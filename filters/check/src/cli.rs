@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,15 +37,20 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     match parse(arguments).and_then(|options| options.map_or_else(|| Ok(help()), |options| run(&options))) {
         Ok(code) => code,
         Err(problem) => {
-            eprintln!("portcullis-check: {problem}\n\n{USAGE}");
+            show(&mut io::stderr(), &format!("portcullis-check: {problem}\n\n{USAGE}"));
             ExitCode::from(2)
         }
     }
 }
 
 fn help() -> ExitCode {
-    print!("{USAGE}");
+    show(&mut io::stdout(), USAGE);
     ExitCode::SUCCESS
+}
+
+/// Writes it. Whoever reads it may stop before its end, as `head` does; that is no failure.
+fn show(to: &mut impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
 #[derive(Default)]
@@ -97,7 +104,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
         }
     }
     if options.names.is_empty() {
-        return Err("no file; write make check CONFIG=FILE, or name one here".into());
+        let write = if options.import { "make import FROM=FILE" } else { "make check CONFIG=FILE" };
+        return Err(format!("no file; write {write}, or name one here"));
     }
     Ok(Some(options))
 }
@@ -118,10 +126,11 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         return import(&files);
     }
     let report = report::check(&files, options.bare);
+    let mut out = String::new();
     for finding in &report.findings {
-        println!("{finding}");
+        let _ = writeln!(out, "{finding}");
     }
-    println!("{}", report.summary());
+    let _ = writeln!(out, "{}", report.summary());
     if let Some(asked) = &options.request {
         let scene = Scene {
             time: options.time.unwrap_or_else(now),
@@ -129,12 +138,18 @@ fn run(options: &Options) -> Result<ExitCode, String> {
             fetched: options.fetched.clone(),
         };
         for (chain, loaded) in &report.chains {
-            println!("\n{} {}, through {}:", asked.method, asked.target, chain.name);
+            let _ = writeln!(out, "\n{} {}, through {}:", asked.method, asked.target, chain.name);
             match evaluate(chain, loaded, asked, &scene) {
-                Ok(evaluation) => print!("{}", say(&evaluation)),
-                Err(problem) => println!("{problem}"),
+                Ok(evaluation) => out.push_str(&say(&evaluation)),
+                Err(problem) => {
+                    let _ = writeln!(out, "{problem}");
+                }
             }
         }
+    }
+    show(&mut io::stdout(), &out);
+    if report.is_about_nothing() {
+        return Ok(ExitCode::from(2));
     }
     Ok(if report.is_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -143,13 +158,24 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 fn import(files: &[File]) -> Result<ExitCode, String> {
     for file in files {
         let (found, lefts) = import::import(file)?;
+        let (mut said, mut out) = (String::new(), String::new());
         for left in lefts {
-            eprintln!("{}:{}: not carried over: {}: {}", file.name, left.line, left.field, left.why);
+            let _ = writeln!(
+                said,
+                "{}:{}: {}: {}: {}",
+                file.name,
+                left.line,
+                left.kind.word(),
+                left.field,
+                left.why
+            );
         }
         for Imported { which, line, config } in found {
-            println!("---\n# {}, from {}:{line}", which.filter(), file.name);
-            print!("{}", write::yaml(&config));
+            let _ = writeln!(out, "---\n# {}, from {}:{line}", which.filter(), file.name);
+            out.push_str(&write::yaml(&config));
         }
+        show(&mut io::stderr(), &said);
+        show(&mut io::stdout(), &out);
     }
     Ok(ExitCode::SUCCESS)
 }

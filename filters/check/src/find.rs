@@ -7,11 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::attached::{Attached, Chain, Config, EscapedSlashes, Manager, OnFailure, Place, Which};
+use crate::beside;
 use crate::finding::{Finding, Severity};
 use crate::load;
 use crate::yaml::{self, Dialect, Node};
 
-const NOTHING: &str = "no plugin of Portcullis in it; give an Envoy configuration, a WasmPlugin, a TrafficExtension, an EnvoyExtensionPolicy or \
+/// What is said of a file without plugins.
+pub const NOTHING: &str = "no plugin of Portcullis in it; give an Envoy configuration, a WasmPlugin, a TrafficExtension, an EnvoyExtensionPolicy or \
                        a plugin's configuration";
 
 /// A file as it was read.
@@ -56,7 +58,7 @@ pub fn find(files: &[File], bare: Option<Which>) -> Found {
                 continue;
             }
             let dialect = if json { Dialect::Json } else { Dialect::Envoy };
-            let chains = envoy(document, &place, dialect);
+            let chains = envoy(document, &place, dialect, &mut found.findings);
             if chains.is_empty() {
                 found.chains.extend(alone(document, &place, json, bare));
             }
@@ -99,7 +101,7 @@ fn alone(document: &Node, place: &Place, json: bool, bare: Option<Which>) -> Opt
 // Envoy
 
 /// The chains of an Envoy configuration: of each connection manager, or of filters that stand without one.
-fn envoy(document: &Node, place: &Place, dialect: Dialect) -> Vec<Chain> {
+fn envoy(document: &Node, place: &Place, dialect: Dialect, findings: &mut Vec<Finding>) -> Vec<Chain> {
     let clusters = clusters(document);
     let mut chains = Vec::new();
     managers(document, &mut |manager| {
@@ -108,6 +110,7 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect) -> Vec<Chain> {
         if plugins.is_empty() {
             return;
         }
+        beside::check(filters, place, |f| filter(f, place, dialect), findings);
         let name = manager.text_at(&["stat_prefix"]).unwrap_or("http").to_owned();
         let manager = self::manager(manager, place);
         chains.push(Chain { name, plugins, manager: Some(manager), whole: true, clusters: clusters.clone() });
@@ -117,6 +120,7 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect) -> Vec<Chain> {
         let entries = if list.items().is_empty() { std::slice::from_ref(list) } else { list.items() };
         let plugins: Vec<Attached> = entries.iter().filter_map(|f| filter(f, place, dialect)).collect();
         if !plugins.is_empty() {
+            beside::check(entries, place, |f| filter(f, place, dialect), findings);
             chains.push(Chain {
                 name: "http_filters".into(),
                 plugins,

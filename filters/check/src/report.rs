@@ -23,6 +23,12 @@ impl Report {
         self.count(Severity::Error) != 0
     }
 
+    /// Whether there was no plugin to check, and nothing that kept it from being found.
+    #[must_use]
+    pub fn is_about_nothing(&self) -> bool {
+        self.chains.is_empty() && self.findings.iter().all(|f| f.problem == find::NOTHING)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|f| f.severity == severity).count()
     }

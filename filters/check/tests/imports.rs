@@ -18,7 +18,10 @@ fn every_result_is_as_kept_and_has_no_errors() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let file = File { name: name.into(), text: std::fs::read_to_string(&path).unwrap() };
         let (found, lefts) = import(&file).unwrap();
-        let said: String = lefts.iter().map(|l| format!("{}: {}: {}\n", l.line, l.field, l.why)).collect();
+        let said: String = lefts
+            .iter()
+            .map(|l| format!("{}: {}: {}: {}\n", l.line, l.kind.word(), l.field, l.why))
+            .collect();
         let mut written = String::new();
         for imported in &found {
             let text = write::yaml(&imported.config);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::jwt_authn::{audiences, location};
 use super::keys::{self, PUBLIC, host_of};
 use super::taken::Taken;
-use super::{Imported, Left, Lefts};
+use super::{Imported, Kind, Left, Lefts};
 use crate::attached::Which;
 use crate::yaml::Node;
 
@@ -45,7 +45,7 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
     }
     if allows && rules.len() > 1 {
         let why = "there any rule that allows is enough; here the first whose match fits decides: put the narrower ones in front";
-        lefts.push(Left { line, field: "AuthorizationPolicy".into(), why: why.into() });
+        lefts.push(Left { kind: Kind::Stricter, line, field: "AuthorizationPolicy".into(), why: why.into() });
     }
     // What an ALLOW policy does not name is refused; without one, whoever has no token passes.
     if !allows {
@@ -76,7 +76,7 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
                 out.insert("algorithms".into(), algorithms);
                 written = true;
             }
-            Err(why) => taken.leave("jwks", &why, lefts),
+            Err(why) => taken.leave(Kind::LookAt, "jwks", &why, lefts),
         }
     }
     let url = taken.text("jwksUri").or_else(|| taken.text("jwks_uri"));
@@ -100,8 +100,9 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
         out.insert("algorithms".into(), json!(PUBLIC));
         let why =
             format!("the proxy asks {name} itself here, not istiod: it needs a ServiceEntry for that host");
-        taken.say("jwksUri", &why, lefts);
+        taken.say(Kind::LookAt, "jwksUri", &why, lefts);
         taken.say(
+            Kind::LookAt,
             "algorithms",
             "Istio takes what a key is good for; list the algorithms that the issuer signs with",
             lefts,
@@ -117,7 +118,7 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
     tokens.extend(texts("fromCookies").into_iter().map(|name| json!({"cookie": name})));
     if tokens.is_empty() {
         let why = "Istio also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
-        taken.say("fromParams", why, lefts);
+        taken.say(Kind::Stricter, "fromParams", why, lefts);
     } else {
         out.insert("tokens".into(), Value::Array(tokens));
     }
@@ -138,6 +139,7 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
     }
     out.insert("clock_skew".into(), "60s".into());
     taken.leave(
+        Kind::LookAt,
         "spaceDelimitedClaims",
         "scope and scp are read as words anyway; of others each text is one value",
         lefts,
@@ -163,12 +165,12 @@ fn policy(
     }
     let listed = taken.items("rules");
     if !matches!(action, "ALLOW" | "DENY") {
-        return taken.leave("action", "only ALLOW and DENY have counterparts", lefts);
+        return taken.leave(Kind::Weaker, "action", "only ALLOW and DENY have counterparts", lefts);
     }
     if action == "DENY" && allows {
         let why =
             "beside an ALLOW policy: its rules are left out; write what they refuse in front of the others";
-        return taken.leave("rules", why, lefts);
+        return taken.leave(Kind::Weaker, "rules", why, lefts);
     }
     for (n, rule) in listed.iter().enumerate() {
         let path = format!("rules[{n}]");
@@ -180,6 +182,7 @@ fn policy(
         match made {
             Some(made) => rules.extend(made),
             None => lefts.push(Left {
+                kind: if action == "ALLOW" { Kind::Stricter } else { Kind::Weaker },
                 line: rule.line,
                 field: path,
                 why: format!("this {action} rule is left out: write it by hand, or keep the policy"),

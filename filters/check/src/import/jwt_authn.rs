@@ -3,16 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, PUBLIC, host_of};
-use super::requests::matching;
+use super::per_route::PerRoute;
+use super::rules::{Rules, Written};
 use super::taken::Taken;
-use super::{Left, Lefts};
+use super::{Kind, Lefts};
 use crate::yaml::Node;
 
 const METADATA: &str = "a Wasm filter cannot write dynamic metadata; facts are filter state: use publish, publish_payload or claim_headers, \
                         and in RBAC or the log filter_state instead of metadata";
 
 /// The configuration of jwt-auth.
-pub fn import(node: &Node, lefts: &mut Lefts) -> Value {
+pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Value {
     let taken = Taken::new(node, "jwt_authn");
     let listed = taken.take("providers").map(Node::members).unwrap_or_default();
     let mut out = Map::new();
@@ -26,49 +27,43 @@ pub fn import(node: &Node, lefts: &mut Lefts) -> Value {
     }
     if listed.len() > 1 {
         taken.say(
+            Kind::LookAt,
             "providers",
             "several issuers: subjects are {issuer}#{claim.sub}, so that nobody is taken for another",
             lefts,
         );
     }
-    let names: Vec<&str> = listed.iter().map(|m| m.name.as_str()).collect();
+    let names: Vec<String> = listed.iter().map(|m| m.name.clone()).collect();
     let map = taken.take("requirement_map");
-    let mut rules = Vec::new();
-    let mut complete = true;
+    let mut rules = Rules::new(&names, map, &mut providers);
+    for asked in per_route {
+        rules.protect(asked, lefts);
+    }
+    if taken.take("filter_state_rules").is_some() {
+        rules.protect_all("filter_state_rules");
+    }
     for (n, rule) in taken.items("rules").iter().enumerate() {
-        let path = format!("rules[{n}]");
-        let taken = Taken::new(rule, path.clone());
-        let matching = match taken.take("match") {
-            Some(node) => matching(node, &format!("{path}.match"), lefts),
-            None => Some(json!({})),
-        };
-        let named = taken.text("requirement_name").and_then(|name| map?.get(name));
-        let require = match taken.take("requires").or(named) {
-            None => Some("none".into()),
-            Some(node) => require(node, &format!("{path}.requires"), &names, lefts),
-        };
-        taken.rest(lefts);
-        match (matching, require) {
-            (Some(matching), Some(require)) => rules.push(json!({"match": matching, "require": require})),
-            _ => {
-                complete = false;
-                let why = "this rule is left out: write it by hand, at its place".to_owned();
-                lefts.push(Left { line: rule.line, field: path, why });
-            }
-        }
+        rules.take(rule, n, lefts);
+    }
+    let Written { rules, complete, cloned } = rules.written();
+    if cloned {
+        // Of one issuer, so that nobody has two names.
+        out.insert("shared_namespace".into(), true.into());
     }
     if taken.is_true("bypass_cors_preflight") {
         out.insert("preflights".into(), "pass".into());
     }
-    taken.leave("filter_state_rules", "no rule here is chosen by filter state; write match", lefts);
+    let why = "no rule here is chosen by filter state: the rules that ask for less are left out; write match";
+    taken.leave(Kind::Stricter, "filter_state_rules", why, lefts);
     taken.leave(
+        Kind::LookAt,
         "strip_failure_response",
         "refusals always say their reason, and nothing about the token",
         lefts,
     );
     if !complete {
-        let why = "what no rule matches passes there; with rules left out it is refused here, until they are written";
-        taken.say("rules", why, lefts);
+        let why = "what no rule matches passes there; with rules left out or narrower it is refused here, until they are written";
+        taken.say(Kind::Stricter, "rules", why, lefts);
     }
     taken.take("stat_prefix");
     taken.rest(lefts);
@@ -89,6 +84,7 @@ fn provider(
     let issuer = taken.text("issuer").filter(|issuer| !issuer.is_empty());
     if issuer.is_none() {
         taken.say(
+            Kind::Stricter,
             "issuer",
             "jwt_authn takes any issuer where none is written; write whose tokens these are",
             lefts,
@@ -109,7 +105,7 @@ fn provider(
     tokens.extend(texts("from_cookies").into_iter().map(|name| json!({"cookie": name})));
     if tokens.is_empty() {
         let why = "jwt_authn also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
-        taken.say("from_params", why, lefts);
+        taken.say(Kind::Stricter, "from_params", why, lefts);
     } else {
         out.insert("tokens".into(), Value::Array(tokens));
     }
@@ -120,7 +116,7 @@ fn provider(
         out.insert("payload_header".into(), header.to_ascii_lowercase().into());
     }
     if taken.is_true("pad_forward_payload_header") {
-        taken.leave("pad_forward_payload_header", "the payload comes without padding", lefts);
+        taken.leave(Kind::LookAt, "pad_forward_payload_header", "the payload comes without padding", lefts);
     }
     let mut headers = Map::new();
     for claim in taken.items("claim_to_headers") {
@@ -145,19 +141,20 @@ fn provider(
     out.insert("clock_skew".into(), format!("{skew}s").into());
     if !taken.is_true("require_expiration") {
         let why = "a token without exp is valid for ever there and refused here, unless expiration: optional is written";
-        taken.say("require_expiration", why, lefts);
+        taken.say(Kind::Stricter, "require_expiration", why, lefts);
     }
     if let Some(lifetime) = taken.text("max_lifetime") {
         out.insert("max_lifetime".into(), lifetime.into());
     }
     if taken.take("payload_in_metadata").is_some() {
         plugin.insert("publish_payload".into(), true.into());
-        taken.leave("payload_in_metadata", METADATA, lefts);
+        taken.leave(Kind::LookAt, "payload_in_metadata", METADATA, lefts);
     }
     for field in ["header_in_metadata", "failed_status_in_metadata", "normalize_payload_in_metadata"] {
-        taken.leave(field, METADATA, lefts);
+        taken.leave(Kind::LookAt, field, METADATA, lefts);
     }
     taken.leave(
+        Kind::Weaker,
         "subjects",
         "tokens of other subjects pass; write {value: claim.sub, ...} in the claims of each rule",
         lefts,
@@ -173,7 +170,12 @@ fn provider(
 pub(super) fn audiences(taken: &Taken<'_>, lefts: &mut Lefts) -> Value {
     let audiences: Vec<&str> = taken.items("audiences").iter().filter_map(Node::text).collect();
     if audiences.is_empty() {
-        taken.say("audiences", "tokens for anybody pass, as they did; list whom they have to be for", lefts);
+        taken.say(
+            Kind::LookAt,
+            "audiences",
+            "tokens for anybody pass, as they did; list whom they have to be for",
+            lefts,
+        );
         return "any".into();
     }
     json!(audiences)
@@ -204,7 +206,7 @@ fn keys(taken: &Taken<'_>, path: &str, out: &mut Map<String, Value>, lefts: &mut
                 out.insert("keys".into(), keys);
                 out.insert("algorithms".into(), algorithms);
             }
-            Err(why) => source.say("", &why, lefts),
+            Err(why) => source.say(Kind::LookAt, "", &why, lefts),
         }
     }
     if let Some(remote) = taken.take("remote_jwks") {
@@ -228,6 +230,7 @@ fn keys(taken: &Taken<'_>, path: &str, out: &mut Map<String, Value>, lefts: &mut
         out.insert("keys".into(), Value::Object(keys));
         out.insert("algorithms".into(), json!(PUBLIC));
         source.say(
+            Kind::LookAt,
             "algorithms",
             "jwt_authn takes what a key is good for; list the algorithms that the issuer signs with",
             lefts,
@@ -239,47 +242,4 @@ fn keys(taken: &Taken<'_>, path: &str, out: &mut Map<String, Value>, lefts: &mut
         uri.rest(lefts);
         source.rest(lefts);
     }
-}
-
-fn require(node: &Node, path: &str, all: &[&str], lefts: &mut Lefts) -> Option<Value> {
-    let taken = Taken::new(node, path);
-    let failed = "an invalid token is refused here, whatever may be missing";
-    let mut names = Vec::new();
-    let mut optional = false;
-    let known = |name: &str| all.contains(&name).then(|| name.to_owned());
-    if let Some(name) = taken.text("provider_name") {
-        return Some(json!({"any": [known(name)?]}));
-    }
-    if let Some(both) = taken.take("provider_and_audiences") {
-        let why = "audiences are the provider's here; give these a provider of their own with the same keys";
-        taken.leave("provider_and_audiences", why, lefts);
-        return Some(json!({"any": [known(both.text_at(&["provider_name"])?)?]}));
-    }
-    if taken.take("allow_missing").is_some() {
-        return Some(json!({"optional": all}));
-    }
-    if taken.take("allow_missing_or_failed").is_some() {
-        taken.leave("allow_missing_or_failed", failed, lefts);
-        return Some(json!({"optional": all}));
-    }
-    for (field, word) in [("requires_any", "any"), ("requires_all", "all")] {
-        let Some(list) = taken.take(field) else { continue };
-        for item in list.get("requirements").map(Node::items).unwrap_or_default() {
-            let item = Taken::new(item, format!("{path}.{field}"));
-            if let Some(name) = item.text("provider_name") {
-                names.push(known(name)?);
-            } else if item.take("allow_missing").is_some() {
-                optional = true;
-            } else if item.take("allow_missing_or_failed").is_some() {
-                item.leave("allow_missing_or_failed", failed, lefts);
-                optional = true;
-            } else {
-                item.say("", "requirements within requirements have no counterpart", lefts);
-                return None;
-            }
-        }
-        return Some(json!({if optional { "optional" } else { word }: names}));
-    }
-    taken.leave("extract_only_without_validation", "a token is verified or not looked at", lefts);
-    None
 }

@@ -2,34 +2,35 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Lefts;
-use super::requests::matching;
+use super::scope::Scope;
 use super::taken::Taken;
+use super::{Kind, Lefts};
 use crate::yaml::Node;
 
 /// The configuration of rate-limit; `None` if there is nothing to limit.
-pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Lefts) -> Option<Value> {
+pub fn import(node: &Node, document: &Node, scope: Scope<'_>, lefts: &mut Lefts) -> Option<Value> {
     let taken = Taken::new(node, "local_ratelimit");
-    let route = match route.map(|route| matching(route, "match", lefts)) {
-        None => None,
-        Some(Some(matching)) => Some(matching),
-        Some(None) => {
-            taken.say(
-                "",
-                "the route's match cannot be said here: write match of these limits by hand",
-                lefts,
-            );
-            None
-        }
-    };
+    let within = scope.matching(lefts);
+    if scope.below {
+        let why = "in this place it replaces the filter's own limits there; here both count, and the tighter one decides: give the filter's own a \
+                   match without it";
+        taken.say(Kind::Stricter, "", why, lefts);
+    }
     let stat =
         taken.text("stat_prefix").map(name).filter(|n| !n.is_empty()).unwrap_or_else(|| "local".into());
     let mut limits = Vec::new();
     let place = |mut limit: Map<String, Value>, matching: Option<Value>| {
-        if let Some(matching) =
-            matching.or_else(|| route.clone()).filter(|m| m.as_object().is_some_and(|m| !m.is_empty()))
-        {
-            limit.insert("match".into(), matching);
+        let mut all = within.clone();
+        if let Some(Value::Object(own)) = matching {
+            for (name, value) in own {
+                match (all.get_mut(&name).and_then(Value::as_array_mut), value) {
+                    (Some(list), Value::Array(more)) => list.extend(more),
+                    (_, value) => drop(all.insert(name, value)),
+                }
+            }
+        }
+        if !all.is_empty() {
+            limit.insert("match".into(), Value::Object(all));
         }
         Value::Object(limit)
     };
@@ -58,6 +59,7 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
                 limits.push(place(limit, matching));
             }
             (None, _) => lefts.push(super::Left {
+                kind: Kind::Weaker,
                 line: entries.first().map_or(node.line, |e| e.line),
                 field: path,
                 why: "no rate_limits action of a route makes this descriptor in a way that has a counterpart; write key by hand".into(),
@@ -71,10 +73,11 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
         limits.push(place(limit, None));
     }
     if limits.is_empty() {
-        taken.say("", "no limit of it could be carried over", lefts);
+        taken.say(Kind::Weaker, "", "no limit of it could be carried over", lefts);
         return None;
     }
     let mut out = Map::new();
+    out.insert("name".into(), stat.into());
     out.insert("limits".into(), Value::Array(limits));
     shares(&taken, &mut out, lefts);
     let headers = taken.text("enable_x_ratelimit_headers");
@@ -88,21 +91,24 @@ pub fn import(node: &Node, document: &Node, route: Option<&Node>, lefts: &mut Le
         .and_then(|s| s.text_at(&["code"]))
         .filter(|c| !matches!(*c, "429" | "TooManyRequests"))
     {
-        taken.leave("status", &format!("a refusal is 429 here, not {code}"), lefts);
+        taken.leave(Kind::LookAt, "status", &format!("a refusal is 429 here, not {code}"), lefts);
     }
     if taken.is_true("local_rate_limit_per_downstream_connection") {
         let why = "counts are the process's here; a connection has none of its own";
-        taken.leave("local_rate_limit_per_downstream_connection", why, lefts);
+        taken.leave(Kind::Stricter, "local_rate_limit_per_downstream_connection", why, lefts);
     }
     if taken.text("always_consume_default_token_bucket") == Some("false") {
         let why = "all limits that match are charged, or none of them";
-        taken.leave("always_consume_default_token_bucket", why, lefts);
+        taken.leave(Kind::LookAt, "always_consume_default_token_bucket", why, lefts);
     }
     let why = "an Envoy counts for itself here; divide the rate, or use a rate-limit service";
-    taken.leave("local_cluster_rate_limit", why, lefts);
-    for field in ["response_headers_to_add", "request_headers_to_add_when_not_enforced"] {
-        taken.leave(field, "add the header on the route; the response-code details say rate_limited", lefts);
-    }
+    taken.leave(Kind::Weaker, "local_cluster_rate_limit", why, lefts);
+    let why = "in the connection manager's local_reply_config.mappers write one with a status_code_filter for 429 and headers_to_add; \
+               the route's headers are not added to a refusal";
+    taken.leave(Kind::LookAt, "response_headers_to_add", why, lefts);
+    let why =
+        "no header is added in shadow; the verdict is in the access log and in portcullis_decisions_total";
+    taken.leave(Kind::LookAt, "request_headers_to_add_when_not_enforced", why, lefts);
     for field in ["stage", "vh_rate_limits", "max_dynamic_descriptors", "enable_x_ratelimit_headers"] {
         taken.take(field);
     }
@@ -127,12 +133,18 @@ fn shares(taken: &Taken<'_>, out: &mut Map<String, Value>, lefts: &mut Lefts) {
     let (enabled, enforced) = (share("filter_enabled"), share("filter_enforced"));
     if enabled == 0.0 {
         out.insert("enabled".into(), false.into());
-        taken.say("filter_enabled", "0 % there, so the filter did nothing; here it is enabled: false", lefts);
+        taken.say(
+            Kind::LookAt,
+            "filter_enabled",
+            "0 % there, so the filter did nothing; here it is enabled: false",
+            lefts,
+        );
     } else if enforced == 0.0 {
         out.insert("mode".into(), "shadow".into());
     }
     if enabled > 0.0 && (enabled < 100.0 || (enforced > 0.0 && enforced < 100.0)) {
         taken.say(
+            Kind::Stricter,
             "filter_enabled",
             "a share of requests: here it is all of them; begin with mode: shadow",
             lefts,

@@ -7,20 +7,28 @@
 //! | this one | what a file holds |
 //! | [`taken`] | a mapping that knows which of its fields were looked at |
 //! | [`keys`] | key sets, and the algorithms that they are for |
-//! | [`jwt_authn`], [`requests`] | Envoy's filter, and its matches |
+//! | [`jwt_authn`], [`rules`], [`requests`] | Envoy's filter, its rules and their matches |
+//! | [`per_route`] | what routes say about that filter |
+//! | [`guard`] | what was protected, and must not be granted for less |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
-//! | [`local_ratelimit`] | Envoy's local rate limits |
+//! | [`local_ratelimit`], [`scope`] | Envoy's local rate limits, and where they stand |
 //! | [`write`](mod@write) | JSON as YAML |
 
+pub mod guard;
 pub mod istio;
 pub mod jwt_authn;
 pub mod keys;
 pub mod local_ratelimit;
+pub mod per_route;
 pub mod requests;
+pub mod rules;
+pub mod scope;
 pub mod taken;
 pub mod write;
 
+use per_route::PerRoute;
 use portcullis_common::memory::MemoryHost;
+use scope::Scope;
 use serde_json::Value;
 
 use crate::attached::Which;
@@ -28,9 +36,34 @@ use crate::find::File;
 use crate::load;
 use crate::yaml::{self, Node};
 
+/// What becomes of whoever relied on it. The worst comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something may pass that did not.
+    Weaker,
+    /// Something may be refused that was not.
+    Stricter,
+    /// Neither, or nobody here can tell.
+    LookAt,
+}
+
+impl Kind {
+    /// What reports call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Weaker => "weaker",
+            Kind::Stricter => "stricter",
+            Kind::LookAt => "look at",
+        }
+    }
+}
+
 /// What could not be carried over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
+    /// What becomes of whoever relied on it.
+    pub kind: Kind,
     /// The line.
     pub line: usize,
     /// The field.
@@ -62,14 +95,17 @@ pub fn import(file: &File) -> Result<(Vec<Imported>, Lefts), String> {
         yaml::documents(&file.text).map_err(|bad| format!("{}:{}: {}", file.name, bad.line, bad.problem))?;
     let mut lefts = Lefts::new();
     let mut found = Vec::new();
+    let mut per_route = Vec::new();
+    documents.iter().for_each(|document| per_route::find(document, &mut per_route));
     for document in &documents {
-        envoy(document, document, None, &mut found, &mut lefts);
+        envoy(document, document, Scope::default(), &per_route, &mut found, &mut lefts);
     }
     found.extend(istio::import(&documents, &mut lefts));
     if found.is_empty() {
         let wanted = "a jwt_authn or local_ratelimit filter of Envoy, or a RequestAuthentication of Istio";
         return Err(format!("{}: nothing to import in it; give {wanted}", file.name));
     }
+    name(&mut found);
     for imported in &mut found {
         settle(imported, &mut lefts);
     }
@@ -78,31 +114,72 @@ pub fn import(file: &File) -> Result<(Vec<Imported>, Lefts), String> {
     Ok((found, lefts))
 }
 
-/// Envoy's filters, wherever they stand; `route` is the match of the route around them.
+/// Envoy's filters, wherever they stand.
 fn envoy<'n>(
     node: &'n Node,
     document: &'n Node,
-    route: Option<&'n Node>,
+    scope: Scope<'n>,
+    per_route: &[PerRoute<'_>],
     found: &mut Vec<Imported>,
     lefts: &mut Lefts,
 ) {
     match node.text_at(&["@type"]).and_then(|url| url.rsplit('.').next()) {
         Some("JwtAuthentication") => {
-            let config = jwt_authn::import(node, lefts);
+            let config = jwt_authn::import(node, per_route, lefts);
             found.push(Imported { which: Which::JwtAuth, line: node.line, config });
             return;
         }
         Some("LocalRateLimit") => {
-            if let Some(config) = local_ratelimit::import(node, document, route, lefts) {
+            if let Some(config) = local_ratelimit::import(node, document, scope, lefts) {
                 found.push(Imported { which: Which::RateLimit { body: false }, line: node.line, config });
             }
             return;
         }
         _ => {}
     }
-    let route = node.get("match").filter(|_| node.get("typed_per_filter_config").is_some()).or(route);
-    node.items().iter().for_each(|item| envoy(item, document, route, found, lefts));
-    node.members().iter().for_each(|member| envoy(&member.value, document, route, found, lefts));
+    switched_off(node, lefts);
+    let scope = scope.within(node);
+    node.items().iter().for_each(|item| envoy(item, document, scope, per_route, found, lefts));
+    node.members().iter().for_each(|member| envoy(&member.value, document, scope, per_route, found, lefts));
+}
+
+/// Filters that are there and off: in a place, or everywhere.
+fn switched_off(node: &Node, lefts: &mut Lefts) {
+    let off = |node: &Node| node.text_at(&["disabled"]) == Some("true");
+    let mut say = |line: usize, field: &str, why: &str| {
+        lefts.push(Left { kind: Kind::Stricter, line, field: field.into(), why: why.into() });
+    };
+    for member in node.get("typed_per_filter_config").map(Node::members).unwrap_or_default() {
+        if member.name.contains("local_ratelimit") && off(&member.value) {
+            let why = "there local_ratelimit is off in this place; here the limits count its requests too: give them a match without it";
+            say(member.line, "typed_per_filter_config", why);
+        }
+    }
+    let kind = node.text_at(&["typed_config", "@type"]).unwrap_or_default();
+    if off(node) && (kind.ends_with(".LocalRateLimit") || kind.ends_with(".JwtAuthentication")) {
+        say(
+            node.line,
+            "disabled",
+            "there this filter is off until a route switches it on; here it is written as if it were on",
+        );
+    }
+}
+
+/// Limiters that stand side by side need names of their own; one alone keeps the filter's.
+fn name(found: &mut [Imported]) {
+    let several = found.iter().filter(|i| i.config.get("limits").is_some()).count() > 1;
+    let mut taken: Vec<String> = Vec::new();
+    for config in
+        found.iter_mut().filter_map(|i| i.config.as_object_mut()).filter(|c| c.contains_key("limits"))
+    {
+        let Some(name) = config.remove("name").filter(|_| several) else { continue };
+        let stat = name.as_str().unwrap_or_default().replace('_', "-");
+        let names = std::iter::once(stat.clone()).chain((2_usize..).map(|n| format!("{stat}-{n}")));
+        if let Some(free) = names.into_iter().find(|name| !taken.contains(name)) {
+            taken.push(free.clone());
+            config.insert("name".into(), free.into());
+        }
+    }
 }
 
 /// Takes out what the filter refuses: a rule that an earlier one covers never was asked. Whatever else is wrong is said.
@@ -114,6 +191,7 @@ fn settle(imported: &mut Imported, lefts: &mut Lefts) {
             return;
         };
         let why = |what: &str| Left {
+            kind: Kind::LookAt,
             line: imported.line,
             field: format!("{} of the result", error.path()),
             why: what.to_owned(),

@@ -2,28 +2,37 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Lefts;
 use super::taken::Taken;
+use super::{Kind, Lefts};
 use crate::yaml::Node;
 
+/// Our `match` for one of Envoy's, and where they differ.
+#[derive(Debug)]
+pub struct Matched {
+    /// Ours.
+    pub value: Value,
+    /// A prefix that also begins other names there: `/api` and `/apiv2`.
+    pub beside: Option<String>,
+    /// A path that ours matches and theirs does not: `/api` of `/api/`.
+    pub above: Option<String>,
+}
+
 /// Our `match` for one of Envoy's; `None` if it says something that ours cannot, which is reported.
-pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Value> {
+pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Matched> {
     let taken = Taken::new(node, path);
+    let (mut beside, mut above) = (None, None);
     let mut out = Map::new();
     let before = lefts.len();
     if let Some(prefix) = taken.text("prefix") {
         if let Some(template) = template(prefix) {
-            if !prefix.ends_with('/') {
-                let why = format!(
-                    "{prefix} also begins other names there, such as {prefix}x; here it is {prefix} and what is below it"
-                );
-                taken.say("prefix", &why, lefts);
-            }
+            let bare = prefix.strip_suffix('/');
+            above = bare.filter(|bare| !bare.is_empty()).map(str::to_owned);
+            beside = bare.is_none().then(|| prefix.to_owned());
             if template != "/**" || prefix != "/" {
                 out.insert("path".into(), template.into());
             }
         } else {
-            taken.leave("prefix", "no path template can say it; write match by hand", lefts);
+            taken.leave(Kind::LookAt, "prefix", "no path template can say it; write match by hand", lefts);
             return None;
         }
     }
@@ -32,14 +41,18 @@ pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Value> {
     }
     if let Some(exact) = taken.text("path") {
         if exact.contains(['{', '}', '*', '%']) {
-            taken.leave("path", "no path template can say it; write match by hand", lefts);
+            taken.leave(Kind::LookAt, "path", "no path template can say it; write match by hand", lefts);
             return None;
         }
         out.insert("path".into(), exact.into());
     }
-    let noted = lefts.len();
     if taken.text("case_sensitive") == Some("false") {
-        taken.leave("case_sensitive", "case counts here; write the spellings that there are", lefts);
+        taken.leave(
+            Kind::LookAt,
+            "case_sensitive",
+            "case counts here; write the spellings that there are",
+            lefts,
+        );
     }
     let mut headers = Vec::new();
     for (n, header) in taken.items("headers").iter().enumerate() {
@@ -49,9 +62,7 @@ pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Value> {
         out.insert("headers".into(), Value::Array(headers));
     }
     taken.rest(lefts);
-    // A prefix that says a little more than ours is no reason to leave a rule out.
-    let fits = lefts.len() == noted || (noted == before && lefts.len() == before);
-    fits.then_some(Value::Object(out))
+    (lefts.len() == before).then_some(Matched { value: Value::Object(out), beside, above })
 }
 
 fn template(prefix: &str) -> Option<String> {
@@ -89,7 +100,7 @@ fn header(
             headers.push(json!({"name": name, "present": true}));
         }
         (_, None, None, Some(_), _) => headers.push(json!({"name": name, "absent": true})),
-        _ => taken.say("", "no condition on a header can say it; write match by hand", lefts),
+        _ => taken.say(Kind::LookAt, "", "no condition on a header can say it; write match by hand", lefts),
     }
     if let Some(matcher) = matcher {
         matcher.rest(lefts);

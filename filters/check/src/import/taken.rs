@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use super::{Left, Lefts};
+use super::{Kind, Left, Lefts};
 use crate::yaml::Node;
 
 /// A mapping.
@@ -43,17 +43,23 @@ impl<'n> Taken<'n> {
     }
 
     /// Reports the field `name`, if it is there.
-    pub fn leave(&self, name: &str, why: &str, lefts: &mut Lefts) {
+    pub fn leave(&self, kind: Kind, name: &str, why: &str, lefts: &mut Lefts) {
         if let Some(node) = self.take(name) {
-            lefts.push(Left { line: node.line, field: format!("{}.{name}", self.path), why: why.to_owned() });
+            lefts.push(Left {
+                kind,
+                line: node.line,
+                field: format!("{}.{name}", self.path),
+                why: why.to_owned(),
+            });
         }
     }
 
-    /// Reports something about the whole mapping.
-    pub fn say(&self, field: &str, why: &str, lefts: &mut Lefts) {
+    /// Reports something about the whole mapping, or about a `field` that it may lack.
+    pub fn say(&self, kind: Kind, field: &str, why: &str, lefts: &mut Lefts) {
         lefts.push(Left {
+            kind,
             line: self.node.line,
-            field: format!("{}.{field}", self.path),
+            field: if field.is_empty() { self.path.clone() } else { format!("{}.{field}", self.path) },
             why: why.to_owned(),
         });
     }
@@ -63,7 +69,8 @@ impl<'n> Taken<'n> {
         let seen = self.seen.into_inner();
         for member in self.node.members().iter().filter(|m| !seen.contains(m.name.as_str())) {
             let field = format!("{}.{}", self.path, member.name);
-            lefts.push(Left { line: member.line, field, why: "there is nothing for it here".into() });
+            let why = "there is nothing for it here".into();
+            lefts.push(Left { kind: Kind::LookAt, line: member.line, field, why });
         }
     }
 }
