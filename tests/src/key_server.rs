@@ -146,6 +146,13 @@ impl KeyServer {
         self.set("/keys", Answer::Json(json!({"keys": keys}), fresh));
     }
 
+    /// Sets what a path answers first, and what from then on.
+    pub fn set_once(&self, path: &str, first: Answer, then: Answer) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.answers.retain(|(known, _)| known != path);
+        state.answers.extend([(path.into(), first), (path.into(), then)]);
+    }
+
     /// How often a path was asked for.
     #[must_use]
     pub fn fetches(&self, path: &str) -> usize {
@@ -185,7 +192,15 @@ async fn answer(
     let answer = {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen.push((path.clone(), Instant::now()));
-        state.answers.iter().find(|(known, _)| *known == path).map(|(_, answer)| answer.clone())
+        let mut of_path = state.answers.iter().enumerate().filter(|(_, (known, _))| *known == path);
+        let first = of_path.next().map(|(at, (_, answer))| (at, answer.clone()));
+        let more = of_path.next().is_some();
+        first.map(|(at, answer)| {
+            if more {
+                state.answers.remove(at);
+            }
+            answer
+        })
     };
     let json = |value: &Value, fresh: u64| {
         Response::builder()

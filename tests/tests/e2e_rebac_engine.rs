@@ -21,6 +21,10 @@ struct Gate {
 
 impl Gate {
     async fn start(workers: u32, calls: Value) -> Gate {
+        Gate::start_with(workers, calls, json!({"token": {"value": "hush"}})).await
+    }
+
+    async fn start_with(workers: u32, calls: Value, credentials: Value) -> Gate {
         let (engine, upstream) = (KeyServer::start().await, Upstream::start().await);
         let check = |relation: &str| {
             json!({
@@ -28,12 +32,11 @@ impl Gate {
                 "relation": relation, "object": "document:{path.id}"
             })
         };
-        let config = json!({
+        let mut config = json!({
             "engine": {"openfga": {
                 "cluster": "keys",
                 "store": "01JF3ZK8W6X2Q9V5T7B4N1M0PC",
                 "model": "01JF3ZK8W6X2Q9V5T7B4N1M0PD",
-                "token": {"value": "hush"},
                 "calls": calls,
             }},
             "rules": [
@@ -43,6 +46,8 @@ impl Gate {
             ],
             "unmatched": "deny",
         });
+        let engine_of = config["engine"]["openfga"].as_object_mut().unwrap();
+        engine_of.extend(credentials.as_object().unwrap().clone());
         let plugin = Plugin::new("rebac", config);
         let mut config = bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)]);
         config["static_resources"]["clusters"].as_array_mut().unwrap().push(engine.cluster());
@@ -165,4 +170,33 @@ async fn ten_that_wait_survive_the_cancelling_of_the_first() {
         assert_eq!(other.await.unwrap(), 200);
     }
     assert_eq!(gate.engine.fetches(CHECK), 2, "and then the plugin itself");
+}
+
+/// A lost answer would last as long as the timeout, and end in 503.
+#[tokio::test]
+async fn an_engine_that_fails_once_is_asked_again_and_its_answer_counts() {
+    for workers in [1, 4] {
+        let gate = Gate::start(workers, json!({"timeout": "10s", "retries": 1, "failures": 1000})).await;
+        for n in 1..9 {
+            gate.engine.set_once(CHECK, Answer::Status(503), allowed(true));
+            let answer = gate.knock(&format!("/documents/{n}")).await;
+            assert_eq!((answer.status, gate.engine.fetches(CHECK)), (200, 2 * n), "{}", answer.text());
+        }
+    }
+}
+
+/// Its check is asked for in the callback that brings the token.
+#[tokio::test]
+async fn the_request_before_the_first_token_is_answered() {
+    for workers in [1, 4] {
+        let token = json!({"client_credentials": {
+            "cluster": "keys", "url": "http://id.test/token", "client_id": "gate", "client_secret": {"value": "hush"}
+        }});
+        let gate = Gate::start_with(workers, json!({"timeout": "10s", "retries": 0}), token).await;
+        let token = json!({"access_token": "abc", "token_type": "Bearer", "expires_in": 3600});
+        gate.engine.set("/token", Answer::Slow(token, Duration::from_millis(200)));
+        gate.says(allowed(true));
+        let answer = gate.knock("/documents/1").await;
+        assert_eq!((answer.status, gate.engine.fetches(CHECK)), (200, 1), "{}", answer.text());
+    }
 }

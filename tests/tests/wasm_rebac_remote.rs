@@ -157,6 +157,68 @@ fn an_engine_that_never_answers_holds_a_request_for_its_deadline_and_one_tick() 
     }
 }
 
+/// The stream's own call is answered in its context; what the plugin's tick lets it ask then, the SDK registers for the plugin.
+#[test]
+fn an_answer_to_what_was_asked_after_a_wait_finds_the_stream() {
+    let (mut remote, mut grpc) = (openfga(), spicedb());
+    remote["openfga"]["calls"] = json!({"retries": 1, "timeout": "10s"});
+    grpc["spicedb"]["calls"] = json!({"retries": 1, "timeout": "10s"});
+    for engine in [remote, grpc] {
+        let http = engine.get("openfga").is_some();
+        let world = World::default();
+        let plugin = plugin(&world, engine);
+        let answer = |yes: bool| match (http, yes) {
+            (true, true) => plugin.answer_http(call(&plugin), &OK, YES),
+            (true, false) => plugin.answer_http(call(&plugin), &[(":status", "503")], b""),
+            (false, true) => plugin.answer_grpc(call(&plugin), 0, b"\x10\x02"),
+            (false, false) => plugin.answer_grpc(call(&plugin), 14, b""),
+        };
+        let ask_again = |asked: usize| {
+            answer(false);
+            for _ in 0..20 {
+                world.advance(50 * MS);
+                plugin.tick();
+            }
+            assert_eq!(plugin.vm().callouts().len(), asked + 1, "asked again");
+        };
+        let stream = waits(&plugin, "/documents/1");
+        ask_again(1);
+        answer(true);
+        assert_eq!(stream.went(), Went::On);
+        // Who has left by then is not looked for, and nothing waits for it.
+        let gone = waits(&plugin, "/documents/2");
+        ask_again(3);
+        gone.end();
+        answer(true);
+        for _ in 0..3 {
+            plugin.tick();
+        }
+        assert_eq!(plugin.vm().tick_millis(), 0, "nothing is left to do");
+    }
+}
+
+/// The first request waits for the engine's token, and asks in the callback that brings it.
+#[test]
+fn the_request_before_the_first_token_is_answered() {
+    let mut engine = openfga();
+    engine["openfga"]["client_credentials"] = json!({
+        "cluster": "id", "url": "https://id.test/token", "client_id": "gate", "client_secret": {"value": "hush"}
+    });
+    engine["openfga"]["calls"] = json!({"retries": 0, "timeout": "10s"});
+    let world = World::default();
+    let plugin = plugin(&world, engine);
+    let stream = waits(&plugin, "/documents/1");
+    plugin.tick();
+    let asked = plugin.vm().callouts();
+    assert_eq!(asked.iter().map(|c| c.target.as_slice()).collect::<Vec<_>>(), [b"id"]);
+    let token = br#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#;
+    plugin.answer_http(call(&plugin), &OK, token);
+    plugin.tick();
+    assert_eq!(plugin.vm().callouts().len(), 2);
+    plugin.answer_http(call(&plugin), &OK, YES);
+    assert_eq!(stream.went(), Went::On);
+}
+
 #[test]
 fn a_cluster_that_is_not_there_is_a_dependencys_failure() {
     let target = GrpcTarget::new("engine", "engine").unwrap();

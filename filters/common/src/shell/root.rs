@@ -148,10 +148,11 @@ impl<F: Filter> Root<F> {
         self.shared.streams.borrow().iter().find(|(_, t)| **t == tag).map(|(token, _)| *token)
     }
 
-    fn answered(&self, token: u32, read: impl FnOnce() -> Answer) {
+    fn answered(&self, token: u32, read: &dyn Fn() -> Answer) {
         let tag = self.shared.calls.borrow_mut().remove(&token);
-        if let Some(tag) = tag {
-            self.event(Event::Answered { tag, answer: read() });
+        match tag {
+            Some(tag) => self.event(Event::Answered { tag, answer: read() }),
+            None => waits::answered_to_root(&self.shared, token, read),
         }
     }
 }
@@ -159,13 +160,13 @@ impl<F: Filter> Root<F> {
 impl<F: Filter> Context for Root<F> {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _: usize) {
         if F::PAUSES {
-            self.answered(token, || waits::http_answer::<F>(headers, body));
+            self.answered(token, &|| waits::http_answer::<F>(headers, body));
         }
     }
 
     fn on_grpc_call_response(&mut self, token: u32, status: u32, _: usize) {
         if F::GRPC {
-            self.answered(token, || waits::grpc_answer::<F>(status));
+            self.answered(token, &|| waits::grpc_answer::<F>(status));
         }
     }
 

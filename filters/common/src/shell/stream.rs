@@ -46,13 +46,13 @@ impl<F: Filter> Context for Stream<F> {
 
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _: usize) {
         if F::PAUSES {
-            waits::answered(&self.root, self.id, token, || waits::http_answer::<F>(headers, body));
+            waits::answered(&self.root, self.id, token, &|| waits::http_answer::<F>(headers, body));
         }
     }
 
     fn on_grpc_call_response(&mut self, token: u32, status: u32, _: usize) {
         if F::GRPC {
-            waits::answered(&self.root, self.id, token, || waits::grpc_answer::<F>(status));
+            waits::answered(&self.root, self.id, token, &|| waits::grpc_answer::<F>(status));
         }
     }
 }

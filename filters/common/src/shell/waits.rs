@@ -144,7 +144,7 @@ fn wake_up<F: Filter>(root: &Rc<Shared<F>>, id: u32, waiting: Paused<F>, paused:
 }
 
 /// An answer came for a call of stream `id`, whose context is the effective one.
-pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, read: impl FnOnce() -> Answer) {
+pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, read: &dyn Fn() -> Answer) {
     let mut paused = root.paused.borrow_mut();
     let Some(waiting) = paused.get_mut(&id) else { return };
     if let Awaits::Calls(calls) = &mut waiting.awaits
@@ -159,6 +159,19 @@ pub(super) fn answered<F: Filter>(root: &Rc<Shared<F>>, id: u32, token: u32, rea
     drop(paused);
     wake_up(root, id, waiting, true);
     root.set_pace();
+}
+
+/// An answer came to the plugin for a call that is none of its own: a stream asked that the plugin had let go on from a wait.
+/// The SDK gives an answer to the context whose callback the call was made in, whatever the effective one was.
+pub(super) fn answered_to_root<F: Filter>(root: &Rc<Shared<F>>, token: u32, read: &dyn Fn() -> Answer) {
+    let asked = |w: &Paused<F>| matches!(&w.awaits, Awaits::Calls(calls) if calls.iter().any(|(t, _)| *t == Some(token)));
+    let asker = root.paused.borrow().iter().find(|(_, w)| asked(w)).map(|(id, _)| *id);
+    if let Some(id) = asker
+        && calls::switch_to(id).is_ok()
+    {
+        answered(root, id, token, read);
+        let _ = calls::switch_to(root.id);
+    }
 }
 
 /// Ends the waits for `key`. [`release`] lets the streams go.
