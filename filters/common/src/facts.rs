@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use crate::host::Host;
 use crate::reason::Reason;
 
 /// The name of a fact, or of a host property: its parts joined by NUL, as the ABI wants them.
@@ -15,6 +16,13 @@ pub type PropertyKey = Rc<[u8]>;
 #[must_use]
 pub fn key(plugin: &str, what: &str) -> PropertyKey {
     format!("portcullis.{plugin}.{what}").into_bytes().into()
+}
+
+/// The name by which the host knows the plugin: it tells two of one module and one configuration apart. Empty if there is none.
+#[must_use]
+pub fn attached(host: &dyn Host) -> String {
+    let name = host.property(&PropertyKey::from(&b"plugin_name"[..])).unwrap_or_default();
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// What a plugin made of a request.

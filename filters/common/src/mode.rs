@@ -18,6 +18,18 @@ pub enum Mode {
     Shadow,
 }
 
+/// What happens to requests while somebody who has to be asked about them cannot be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// They are refused: 503, to be tried again.
+    #[default]
+    Deny,
+    /// They pass, and are counted.
+    Allow,
+}
+
 /// The share of refusals that is carried out, in percent: for a rule that is being introduced. Each request draws anew, from
 /// the host's randomness and from nothing that the client sets; so a client that asks again may get through.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use portcullis_common::clock::Wall;
 use portcullis_common::host::Host;
+use portcullis_common::mode::OnError;
 
 use crate::algorithm::Algorithm;
 use crate::claims::{self, Cause, Claims, Window};
-use crate::config::keys::OnError;
 use crate::identity::{Identity, Proof, Unfit};
 use crate::keys::{Key, KeySet};
 use crate::policy::{Policy, Provider};

@@ -6,16 +6,16 @@
 use std::rc::Rc;
 
 use portcullis_common::clock::Mono;
-use portcullis_common::facts::PropertyKey;
+use portcullis_common::facts;
 use portcullis_common::filter::{Answer, RootStep, WaitKey};
 use portcullis_common::host::Host;
 use portcullis_common::json;
+use portcullis_common::mode::OnError;
 use portcullis_common::snapshot::target::Target;
 use portcullis_common::snapshot::{Fetched, Progress, Reader, Snapshot, Unfit};
 use serde_json::{Map, Value};
 
 use crate::absent::Absent;
-use crate::config::keys::OnError;
 use crate::counters::Counters;
 use crate::deny::Deny;
 use crate::discovery::Discovery;
@@ -90,8 +90,7 @@ impl Servers {
     /// Nothing fetched yet. What other VMs fetched is read with the first tick, or when a request misses it.
     #[must_use]
     pub fn new(policy: &Policy, host: &dyn Host) -> Servers {
-        let attached = host.property(&PropertyKey::from(&b"plugin_name"[..])).unwrap_or_default();
-        let attached = String::from_utf8_lossy(&attached);
+        let attached = facts::attached(host);
         let sources = policy.sources.iter().map(|source| {
             let provider = policy.providers.get(source.provider);
             let name = provider.map_or_else(|| "".into(), |p| Rc::clone(&p.name));

@@ -59,8 +59,7 @@ impl Filter for Metrics {
         let raw: RawConfig = config::parse(Self::NAME, config)?;
         let policy = Policy::new(raw)?;
         let name = Rc::clone(&policy.plugin.name);
-        let attached = host.property(&PropertyKey::from(&b"plugin_name"[..])).unwrap_or_default();
-        let registry = Registry::new(&attached, &name);
+        let registry = Registry::new(facts::attached(host).as_bytes(), &name);
         let in_flight = InFlight::new(host, registry.key("in flight"));
         let ceiling = Ceiling::new(registry, &name, policy.series.0, policy.series.1);
         let mut counters = Counters::new(&name, ceiling);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use portcullis_common::clock::{Clock, Now};
 use portcullis_common::config::{self, ConfigError};
 use portcullis_common::edits::{Edits, HeaderEdit};
-use portcullis_common::facts::{self, Outcome, PropertyKey, Verdict};
+use portcullis_common::facts::{self, Outcome, Verdict};
 use portcullis_common::filter::{Filter, Plugin, RootStep, Step};
 use portcullis_common::headers::Headers;
 use portcullis_common::host::Host;
@@ -72,9 +72,7 @@ impl Filter for RateLimit {
                 "this module sees no bodies; use rate-limit-body.wasm, or settle by header, per or statuses";
             return Err(ConfigError::new(Self::NAME, format!("limits[{limit}].settle.json"), problem));
         }
-        let plugin_name: PropertyKey = PropertyKey::from(&b"plugin_name"[..]);
-        let attached = host.property(&plugin_name).unwrap_or_default();
-        let attached = String::from_utf8_lossy(&attached);
+        let attached = facts::attached(host);
         let name = [Self::NAME, &attached, &*policy.plugin.name];
         let open = |what: &str, slots: usize, bytes: usize| {
             let size = bytes.to_string();

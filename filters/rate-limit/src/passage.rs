@@ -7,7 +7,7 @@ use portcullis_common::clock::Now;
 use portcullis_common::facts::{Outcome, Verdict};
 use portcullis_common::host::Host;
 use portcullis_common::matching::path::NormalPath;
-use portcullis_common::mode::Mode;
+use portcullis_common::mode::{Mode, OnError};
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::table::Unavailable;
@@ -15,7 +15,6 @@ use portcullis_common::values::Failure;
 use portcullis_common::values::context::Context;
 
 use crate::charge::{self, Ask, Charged, Said};
-use crate::config::OnError;
 use crate::filter::RateLimit;
 use crate::headers::Told;
 use crate::in_flight::Held;

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use portcullis_common::clock::Mono;
-use portcullis_common::facts::PropertyKey;
+use portcullis_common::facts;
 use portcullis_common::filter::{Answer, RootStep, WaitKey};
 use portcullis_common::host::Host;
 use portcullis_common::snapshot::{Fetched, Progress, Reader, Snapshot, Unfit};
@@ -43,8 +43,7 @@ impl Feed {
     #[must_use]
     pub fn new(policy: &Rc<Policy>, host: &dyn Host) -> Option<Feed> {
         let fetched = policy.fetched.as_ref()?;
-        let attached = host.property(&PropertyKey::from(&b"plugin_name"[..])).unwrap_or_default();
-        let attached = String::from_utf8_lossy(&attached);
+        let attached = facts::attached(host);
         let target = &fetched.spec.target;
         let scheme = if target.url.secure { "https" } else { "http" };
         // What is too large or does not fit for one is content to another.

@@ -13,13 +13,14 @@ use portcullis_common::explain;
 use portcullis_common::facts::{Outcome, PropertyKey, Verdict};
 use portcullis_common::filter::{Answer, Event, Filter, Plugin, RootStep, Step, WaitKey};
 use portcullis_common::host::Host;
+use portcullis_common::mode::OnError;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 use portcullis_common::values::context::{Context, Reader};
 
 use crate::batch;
 use crate::combine::{Asked, Judgement};
-use crate::config::{OnError, RawConfig};
+use crate::config::RawConfig;
 use crate::counters::Counters;
 use crate::feed::Feed;
 use crate::judge::{self, Judged};
@@ -372,18 +373,13 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
     if let Some(asked) = asked {
         // A Structured Field string takes visible ASCII without quotes and backslashes as it stands.
         let plain = |text: &str| -> String { text.chars().map(trace::plain).collect() };
-        text.push_str(";asked=\"");
-        text.push_str(&plain(&asked.question.to_string()));
-        text.push('"');
+        let mut add = |name: &str, value: &str| text.push_str(&format!(";{name}=\"{}\"", plain(value)));
+        add("asked", &asked.question.to_string());
         if !asked.path.is_empty() {
-            text.push_str(";by=\"");
-            text.push_str(&plain(&asked.path.join(" ")));
-            text.push('"');
+            add("by", &asked.path.join(" "));
         }
         if let Some(lacks) = &asked.lacks {
-            text.push_str(";lacks=\"");
-            text.push_str(&plain(lacks));
-            text.push('"');
+            add("lacks", lacks);
         }
     }
     Some(text)

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use portcullis_common::clock::Now;
-use portcullis_common::facts::PropertyKey;
+use portcullis_common::facts;
 use portcullis_common::filter::{Event, RootStep};
 use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{Family, Label, Series};
@@ -63,8 +63,7 @@ impl Watching {
     #[must_use]
     pub fn new(policy: &Policy, host: &dyn Host) -> Option<Watching> {
         let rules = policy.remote.as_ref()?.watch.as_ref()?;
-        let attached = host.property(&PropertyKey::from(&b"plugin_name"[..])).unwrap_or_default();
-        let attached = String::from_utf8_lossy(&attached);
+        let attached = facts::attached(host);
         let of: [&str; 3] = match &rules.source {
             Source::Openfga { cluster, authority, store, .. } => [cluster, authority, store],
             Source::Spicedb { target, .. } => ["spicedb", target.as_str(), ""],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_common::config::{DurationText, Secret, Size, Whole};
+use portcullis_common::mode::OnError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -96,15 +97,4 @@ pub struct RawDenyList {
     pub on_error: Option<OnError>,
     /// The longest list. Default `512KiB`, at most `4MiB`.
     pub max_size: Option<Size>,
-}
-
-/// What becomes of tokens while a deny list is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// They are refused: 503 `deny_list_unavailable`.
-    Deny,
-    /// They pass, and are counted.
-    Allow,
 }

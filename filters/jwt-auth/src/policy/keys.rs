@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use portcullis_common::config::{Bound, ConfigError, DurationText, Size};
+use portcullis_common::mode::OnError;
 use portcullis_common::snapshot::Spec;
 use portcullis_common::snapshot::target::{Target, Url};
 use portcullis_common::snapshot::times::Times;
 
 use super::{Notes, below, error};
 use crate::algorithm::{Algorithm, Family};
-use crate::config::keys::{OnError, RawDeny, RawDenyList, RawJwks, RawKeys};
+use crate::config::keys::{RawDeny, RawDenyList, RawJwks, RawKeys};
 use crate::deny::Deny;
 use crate::discovery::{Clusters, Discovery};
 use crate::issuer::Issuers;

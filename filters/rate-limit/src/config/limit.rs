@@ -5,13 +5,13 @@ use std::fmt;
 
 use portcullis_common::config::{DurationText, RuleName, Whole, from_text};
 use portcullis_common::matching::conditions::RawMatch;
-use portcullis_common::mode::Mode;
+use portcullis_common::mode::{Mode, OnError};
 use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
-use super::{OnError, RawCost, RawSettle};
+use super::{RawCost, RawSettle};
 use crate::rate::Rate;
 
 /// One limit.

@@ -9,7 +9,7 @@ pub mod cost;
 pub mod limit;
 
 use portcullis_common::config::{DurationText, PluginName, Size, Whole};
-use portcullis_common::mode::Mode;
+use portcullis_common::mode::{Mode, OnError};
 use serde::Deserialize;
 
 pub use cost::{RawCost, RawSettle};
@@ -116,16 +116,4 @@ pub struct RawForwarded {
     /// The client is the first address from the right that is in none of these networks.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub trusted: Option<Vec<crate::address::Network>>,
-}
-
-/// What happens when the store cannot answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// The request is refused.
-    #[default]
-    Deny,
-    /// The request passes, and is counted as an error.
-    Allow,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_common::config::ConfigError;
 use portcullis_common::matching::pattern::Pattern;
-use portcullis_common::mode::Mode;
+use portcullis_common::mode::{Mode, OnError};
 use portcullis_common::table::Meter;
 use portcullis_common::values::Failure;
 use portcullis_common::values::context::Context;
@@ -17,7 +17,7 @@ use super::error;
 use super::key::Key;
 use crate::address::Forwarded;
 use crate::body::pointer::Pointer;
-use crate::config::{OnError, RawBudget, RawLimit, RawListed};
+use crate::config::{RawBudget, RawLimit, RawListed};
 use crate::meter::Measure;
 
 /// What the plugin says for all its limits.

@@ -19,7 +19,7 @@ use portcullis_common::config::{PluginName, Whole};
 use portcullis_common::explain::RawExplain;
 use portcullis_common::matching::listed::{Preflights, Unmatched};
 use portcullis_common::matching::path::EncodedSlash;
-use portcullis_common::mode::{Mode, Percent};
+use portcullis_common::mode::{Mode, OnError, Percent};
 use serde::Deserialize;
 
 use self::batch::RawBatch;
@@ -145,16 +145,4 @@ pub enum Level {
     Info,
     /// `warn`
     Warn,
-}
-
-/// What happens to requests about which nobody can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// They are refused: 503, to be tried again.
-    #[default]
-    Deny,
-    /// They pass, and are counted.
-    Allow,
 }

@@ -5,12 +5,10 @@ use std::fmt;
 
 use portcullis_common::config::RuleName;
 use portcullis_common::matching::conditions::RawMatch;
-use portcullis_common::mode::{Mode, Percent};
+use portcullis_common::mode::{Mode, OnError, Percent};
 use portcullis_common::values::template::Template;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
-
-use super::OnError;
 
 /// Which requests are which questions.
 #[derive(Debug, Deserialize)]

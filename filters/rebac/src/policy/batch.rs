@@ -3,13 +3,14 @@
 use portcullis_common::config::ConfigError;
 use portcullis_common::values::source::Source;
 
+use super::bounds::whole;
 use super::error;
 use super::rules::{self, Filled, OwnTuple, With};
 use crate::config::batch::RawBatch;
 use crate::engine::Engine;
 
 /// How many questions where nothing else is written.
-const CHECKS: usize = 50;
+const CHECKS: u32 = 50;
 
 /// An endpoint that answers many questions.
 #[derive(Debug)]
@@ -59,13 +60,8 @@ pub(super) fn batch(raw: RawBatch, engine: &Engine, identity: &str) -> Result<Ba
             "no rule matches here, so path.NAME and route have no value; leave them out",
         ));
     }
-    let max_checks = match raw.max_checks {
-        None => CHECKS,
-        Some(most) => usize::try_from(most.get())
-            .ok()
-            .filter(|most| (1..=100).contains(most))
-            .ok_or_else(|| error(at("max_checks"), "out of range; write a number from 1 to 100"))?,
-    };
+    let max_checks = whole(at("max_checks"), raw.max_checks, CHECKS, 1, 100)?;
+    let max_checks = usize::try_from(max_checks).unwrap_or(usize::MAX);
     let subject = Filled::new(subject, identity);
     Ok(Batch { path: path.into(), subject, tuples, context, now, max_checks })
 }

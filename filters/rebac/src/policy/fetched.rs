@@ -8,8 +8,8 @@ use portcullis_common::snapshot::Spec;
 use portcullis_common::snapshot::target::{Target, Url};
 use portcullis_common::snapshot::times::Times;
 
+use super::bounds::duration;
 use super::error;
-use super::remote::duration;
 use crate::config::tuples::RawFetched;
 
 const PATH: &str = "engine.embedded.tuples";

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this one | the plugin |
 //! | [`batch`] | the endpoint for many questions |
+//! | `bounds` | numbers and spans of time within bounds |
 //! | [`engine`] | the model and the tuples |
 //! | [`fetched`] | where tuples are fetched |
 //! | [`remote`] | engines outside the filter |
@@ -11,6 +12,7 @@
 //! | `watch` | how changes are watched |
 
 pub mod batch;
+mod bounds;
 pub mod engine;
 pub mod fetched;
 pub mod remote;
@@ -19,7 +21,7 @@ mod watch;
 
 use std::rc::Rc;
 
-use portcullis_common::config::{ConfigError, Whole};
+use portcullis_common::config::ConfigError;
 use portcullis_common::explain::Explain;
 use portcullis_common::facts::{self, PropertyKey};
 use portcullis_common::filter::Plugin;
@@ -31,6 +33,8 @@ use portcullis_common::mode::Enforcement;
 
 use crate::config::{Level, Logged, RawConfig, RawLog};
 use crate::engine::Engine;
+
+use self::bounds::whole;
 
 pub use self::batch::Batch;
 pub use self::fetched::Fetched;
@@ -144,7 +148,8 @@ impl Policy {
                 ));
             }
             (Some(embedded), _) => {
-                let max_steps = max_steps(embedded.max_steps)?;
+                let max_steps =
+                    whole("engine.embedded.max_steps".to_owned(), embedded.max_steps, STEPS, 1, 1_000_000)?;
                 let (engine, fetched) = engine::embedded(embedded)?;
                 (engine, fetched, max_steps)
             }
@@ -202,12 +207,6 @@ impl Policy {
         let rule = rule.and_then(|n| self.rules.get(n));
         rule.map_or_else(|| facts::UNMATCHED.into(), |rule| Rc::clone(&rule.name))
     }
-}
-
-fn max_steps(raw: Option<Whole>) -> Result<u32, ConfigError> {
-    let Some(steps) = raw else { return Ok(STEPS) };
-    let fits = u32::try_from(steps.get()).ok().filter(|n| (1..=1_000_000).contains(n));
-    fits.ok_or_else(|| error("engine.embedded.max_steps", "out of range; write a number from 1 to 1000000"))
 }
 
 // Out of line: none of the calls is on a way that is taken twice.

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::config::{Bound, ConfigError, DurationText, Secret, Whole};
+use portcullis_common::config::{Bound, ConfigError, Secret};
 use portcullis_common::filter::GrpcTarget;
 use portcullis_common::snapshot::target::Url;
 
+use super::bounds::{duration, is_method, whole};
 use super::{error, watch};
 use crate::config::RawConfig;
 use crate::config::remote::{
@@ -363,7 +364,7 @@ fn checked_freshness(raw: RawFreshness) -> Result<Freshness, ConfigError> {
     let methods =
         raw.methods.unwrap_or_else(|| ["POST", "PUT", "PATCH", "DELETE"].map(str::to_owned).to_vec());
     for (n, method) in methods.iter().enumerate() {
-        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+        if !is_method(method) {
             let problem = "not a method; write it in capitals, such as POST";
             return Err(error(format!("freshness.methods[{n}]"), problem));
         }
@@ -373,20 +374,4 @@ fn checked_freshness(raw: RawFreshness) -> Result<Freshness, ConfigError> {
         methods: methods.into_iter().map(Into::into).collect(),
         per_second: whole("freshness.per_second".to_owned(), raw.per_second, 100, 1, 100_000)?,
     })
-}
-
-pub(super) fn duration(
-    path: String,
-    raw: Option<DurationText>,
-    default: u64,
-    least: Bound,
-    most: Bound,
-) -> Result<Duration, ConfigError> {
-    DurationText::within(raw, default, least, most).map_err(|problem| error(path, problem))
-}
-
-fn whole(path: String, raw: Option<Whole>, default: u32, least: u32, most: u32) -> Result<u32, ConfigError> {
-    let value = raw.map_or(Some(default), |n| u32::try_from(n.get()).ok());
-    let value = value.filter(|n| (least..=most).contains(n));
-    value.ok_or_else(|| error(path, format!("out of range; write a number from {least} to {most}")))
 }

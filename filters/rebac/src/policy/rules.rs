@@ -6,13 +6,13 @@ use std::rc::Rc;
 use portcullis_common::config::ConfigError;
 use portcullis_common::matching::listed::{Head, List, Problem};
 use portcullis_common::matching::rules::Rules;
-use portcullis_common::mode::{Enforcement, Mode, Percent};
+use portcullis_common::mode::{Enforcement, Mode, OnError, Percent};
 use portcullis_common::values::context::Reader;
 use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
+use super::bounds::is_method;
 use super::error;
-use crate::config::OnError;
 use crate::config::rules::{RawCheck, RawChecks, RawOwn, RawRelation, RawRule};
 use crate::engine::Engine;
 use crate::policy::remote::{Remote, Server};
@@ -188,7 +188,7 @@ fn check(path: &str, raw: RawCheck, engine: &Engine, identity: &str) -> Result<C
         RawRelation::ByMethod(methods) => {
             let one = |(method, name): (String, String)| {
                 let path = at(&format!("relation.{method}"));
-                if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                if !is_method(&method) {
                     return Err(error(path, "not a method; write it in capitals, such as GET"));
                 }
                 Ok((method.into(), known(path, &name)?))

@@ -6,8 +6,9 @@ use std::time::Duration;
 use portcullis_common::config::{Bound, ConfigError};
 use portcullis_common::filter::GrpcTarget;
 
+use super::bounds::duration;
 use super::error;
-use super::remote::{CacheRules, Openfga, Place, Spicedb, duration, place};
+use super::remote::{CacheRules, Openfga, Place, Spicedb, place};
 use crate::config::watch::{RawOpenfgaWatch, RawSpicedbWatch};
 use crate::watch::{GRACE, Rules, Source};
 

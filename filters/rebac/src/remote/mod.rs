@@ -36,11 +36,15 @@ pub mod remarks;
 pub mod spicedb;
 pub mod tokens;
 
-use portcullis_common::filter::Answer;
+use std::rc::Rc;
+use std::time::Duration;
+
+use portcullis_common::filter::{Answer, Callout};
 use portcullis_common::json;
 use serde_json::{Map, Value};
 
 use self::fault::{Fault, Why};
+use crate::policy::remote::Place;
 
 /// What an engine says to a question.
 pub type Outcome = Result<bool, Fault>;
@@ -54,6 +58,29 @@ const VALUES: u32 = 200_000;
 /// An answer's object. One with a member twice says two things, of which another reader may take the other: it is none.
 fn object(body: &[u8]) -> Option<Map<String, Value>> {
     json::object(body, VALUES).ok()
+}
+
+/// A call with a body of JSON. `bearer` is the value of `authorization`, `more` are further headers.
+fn post(
+    place: &Place,
+    path: &str,
+    bearer: Option<&str>,
+    more: &[(String, String)],
+    body: Map<String, Value>,
+    timeout: Duration,
+) -> Callout {
+    let own = [
+        (":method", "POST"),
+        (":path", path),
+        (":authority", &*place.authority),
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+    ];
+    let authorization = bearer.map(|bearer| ("authorization", bearer));
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let headers = own.into_iter().chain(authorization).map(owned).chain(more.iter().cloned()).collect();
+    let body = Value::Object(body).to_string().into_bytes();
+    Callout::Http { cluster: Rc::clone(&place.cluster), headers, body, timeout }
 }
 
 fn text(text: &str) -> Value {

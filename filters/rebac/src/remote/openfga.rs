@@ -44,20 +44,8 @@ pub fn call(
             "batch-check"
         }
     };
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut headers = vec![
-        header(":method", "POST"),
-        header(":path", &format!("/stores/{}/{method}", engine.store)),
-        header(":authority", &engine.place.authority),
-        header("content-type", "application/json"),
-        header("accept", "application/json"),
-    ];
-    if let Some(bearer) = bearer {
-        headers.push(header("authorization", bearer));
-    }
-    headers.extend_from_slice(more);
-    let body = Value::Object(body).to_string().into_bytes();
-    Callout::Http { cluster: Rc::clone(&engine.place.cluster), headers, body, timeout }
+    let path = format!("/stores/{}/{method}", engine.store);
+    super::post(&engine.place, &path, bearer, more, body, timeout)
 }
 
 fn item(question: &Question) -> Map<String, Value> {

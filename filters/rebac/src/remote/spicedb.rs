@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_common::filter::{Answer, Callout, GrpcTarget};
+use portcullis_common::filter::{Answer, Callout};
 use serde_json::{Map, Value};
 
 use super::fault::{self, Fault, Why};
@@ -51,20 +51,19 @@ pub fn call(
     more: &[(String, String)],
     timeout: Duration,
 ) -> Callout {
-    match &engine.grpc {
-        Some(target) => grpc(engine, target, questions, consistency, more, timeout),
-        None => http(engine, questions, consistency, more, timeout),
-    }
+    let Some(target) = &engine.grpc else {
+        let (path, body) = in_json(questions, consistency);
+        return super::post(&engine.place, path, Some(engine.bearer.expose()), more, body, timeout);
+    };
+    let (method, message) = in_protobuf(questions, consistency);
+    let bearer = ("authorization".to_owned(), engine.bearer.expose().as_bytes().to_vec());
+    let more = more.iter().map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
+    let metadata = std::iter::once(bearer).chain(more).collect();
+    Callout::Grpc { target: target.clone(), service: SERVICE, method, metadata, message, timeout }
 }
 
-fn grpc(
-    engine: &Spicedb,
-    target: &GrpcTarget,
-    questions: &[&Question],
-    consistency: &Consistency,
-    more: &[(String, String)],
-    timeout: Duration,
-) -> Callout {
+/// The method, and the message for it.
+fn in_protobuf(questions: &[&Question], consistency: &Consistency) -> (&'static str, Vec<u8>) {
     let mut message = Vec::new();
     let mut wanted = Vec::new();
     match consistency {
@@ -91,16 +90,7 @@ fn grpc(
             "CheckBulkPermissions"
         }
     };
-    let bearer = ("authorization".to_owned(), engine.bearer.expose().as_bytes().to_vec());
-    let more = more.iter().map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
-    Callout::Grpc {
-        target: target.clone(),
-        service: SERVICE,
-        method,
-        metadata: std::iter::once(bearer).chain(more).collect(),
-        message,
-        timeout,
-    }
+    (method, message)
 }
 
 /// resource, permission, subject and context, in fields from `first` on.
@@ -126,13 +116,8 @@ fn item(out: &mut Vec<u8>, question: &Question, first: u32) {
     }
 }
 
-fn http(
-    engine: &Spicedb,
-    questions: &[&Question],
-    consistency: &Consistency,
-    more: &[(String, String)],
-    timeout: Duration,
-) -> Callout {
+/// The path, and the body for it.
+fn in_json(questions: &[&Question], consistency: &Consistency) -> (&'static str, Map<String, Value>) {
     let consistency = match consistency {
         Consistency::MinimizeLatency => object([("minimizeLatency", Value::Bool(true))]),
         Consistency::AtLeast(token) => object([("atLeastAsFresh", object([("token", text(token))]))]),
@@ -150,18 +135,7 @@ fn http(
             "/v1/permissions/checkbulk"
         }
     };
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut headers = vec![
-        header(":method", "POST"),
-        header(":path", path),
-        header(":authority", &engine.place.authority),
-        header("content-type", "application/json"),
-        header("accept", "application/json"),
-        header("authorization", engine.bearer.expose()),
-    ];
-    headers.extend_from_slice(more);
-    let body = Value::Object(body).to_string().into_bytes();
-    Callout::Http { cluster: Rc::clone(&engine.place.cluster), headers, body, timeout }
+    (path, body)
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
