@@ -72,16 +72,20 @@ impl Filter for Rebac {
         let policy = Policy::new(raw)?;
         let mut counters = Counters::new(&policy.plugin.name);
         counters.model(host, policy.engine.schema().counts());
-        let client = policy.remote.as_ref().map(|remote| Client::new(remote, &policy.plugin.name));
-        if policy.fetched.is_none() && client.is_none() {
+        if policy.fetched.is_none() && policy.remote.is_none() {
             let store = policy.engine.store();
             let (tuples, bytes) = (store.len(), store.bytes());
             log::info!("{}: {tuples} tuples, in {bytes} bytes", policy.plugin.name);
             counters.tuples(host, tuples);
         }
         let policy = Rc::new(policy);
-        let feed = if policy.enabled { Feed::new(&policy, host) } else { None };
-        let watching = if policy.enabled { Watching::new(&policy, host) } else { None };
+        let (mut feed, mut client, mut watching) = (None, None, None);
+        // A plugin that is switched off asks nobody.
+        if policy.enabled {
+            feed = Feed::new(&policy, host);
+            client = policy.remote.as_ref().map(|remote| Client::new(remote, &policy.plugin.name));
+            watching = Watching::new(&policy, host);
+        }
         Ok(Rebac { policy, feed, client, watching, waiting: Rc::new(()), counters })
     }
 
@@ -163,7 +167,8 @@ impl Filter for Rebac {
     }
 
     fn keeps_watch(&self) -> bool {
-        self.feed.is_some() || self.policy.remote.as_ref().is_some_and(client::keeps_watch)
+        let asks = || self.client.is_some() && self.policy.remote.as_ref().is_some_and(client::keeps_watch);
+        self.feed.is_some() || asks()
     }
 
     fn hurries(&self) -> bool {

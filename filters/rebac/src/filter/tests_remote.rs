@@ -445,6 +445,21 @@ fn requests_wait_for_the_token_that_the_engine_is_shown() {
 }
 
 #[test]
+fn a_plugin_that_is_switched_off_asks_nobody() {
+    let mut config = config();
+    let openfga = config["engine"]["openfga"].as_object_mut().unwrap();
+    openfga.remove("token");
+    let credentials = json!({"cluster": "id", "url": "https://id.test/token", "client_id": "c", "client_secret": {"value": "s"}});
+    openfga.insert("client_credentials".into(), credentials);
+    openfga.insert("watch".into(), json!({}));
+    config["enabled"] = false.into();
+    let mut vm = Vm::new(&config);
+    assert!(!vm.filter.keeps_watch());
+    assert!(vm.tick().is_empty());
+    assert_eq!(vm.get("/documents/1").said(), (200, ""));
+}
+
+#[test]
 fn a_change_that_is_heard_of_voids_what_was_remembered_and_what_is_on_its_way() {
     use crate::remote::epoch::Floor;
     let mut vm = Vm::new(&config());
