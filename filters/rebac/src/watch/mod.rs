@@ -147,7 +147,7 @@ pub struct Watch {
     line: Line,
     /// Whether this VM watches.
     ours: bool,
-    /// This VM's watch began without a cursor and nothing was heard of it yet.
+    /// This VM's watch began without a cursor, or after a break, and nothing was heard of it yet.
     fresh: bool,
     /// Where the watch goes on, as this VM knows it; shared data has it too.
     cursor: Vec<u8>,
@@ -362,7 +362,8 @@ impl Watch {
         if anew {
             self.cursor.clear();
         }
-        self.fresh |= self.cursor.is_empty();
+        // Whoever comes back may be another server, which takes the cursor and knows nothing of what was before it.
+        self.fresh = true;
         // The others see that nobody watches; if they cannot be told, they see in time that nothing is heard.
         let _ = self.place.update(host, |board| {
             board.seen = Mono(0);

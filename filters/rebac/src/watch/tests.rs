@@ -171,6 +171,23 @@ fn a_break_is_known_at_once_and_the_next_try_comes_later() {
 }
 
 #[test]
+fn a_watch_that_goes_on_after_a_break_voids_everything_also_where_the_break_went_unnoticed() {
+    let shared = SharedData::default();
+    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
+    let (tag, _) = asked(&a.tick(0).0);
+    a.event(10, Event::Answered { tag, answer: page(1, "t") });
+    b.tick(20);
+    let before = b.epoch.number();
+    let (tag, _) = asked(&a.tick(260).0);
+    a.event(265, Event::Answered { tag, answer: Answer::Reset });
+    let (tag, _) = asked(&a.tick(515).0);
+    // Another server may have answered, that takes the cursor and never knew what was before it.
+    a.event(518, Event::Answered { tag, answer: page(0, "t") });
+    b.tick(519);
+    assert!(b.is_watched(519) && b.epoch.number() > before);
+}
+
+#[test]
 fn a_cursor_that_is_refused_voids_everything_and_begins_anew() {
     let shared = SharedData::default();
     let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
