@@ -5,7 +5,8 @@ use std::rc::Rc;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::parser::PrattParser;
 
-use super::eval::{Expression, Function, Loop};
+use super::eval::{Expression, Loop};
+use super::functions::{self, Function};
 use super::time::Field;
 use super::types::{self, Type};
 use super::value::Value;
@@ -285,7 +286,7 @@ fn literals(function: Function, pieces: &[Expression]) -> Result<(), String> {
             _ => Ok(()),
         },
         Function::Field(_) if pieces.len() == 2 => match text(1) {
-            Some(zone) if super::eval::zone(zone).is_none() => {
+            Some(zone) if functions::zone(zone).is_none() => {
                 Err(format!("{zone}: no zone; write UTC or a distance such as +02:00"))
             }
             _ => Ok(()),
