@@ -3,7 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use regex_lite::Regex;
+
 use super::functions::{self, Function};
+use super::pattern;
 use super::value::Value;
 
 /// The most steps of one evaluation: each piece is one, and each item of a list that is gone through.
@@ -34,6 +37,8 @@ pub enum Expression {
     If(Box<(Expression, Expression, Expression)>),
     /// A function of values.
     Call(Function, Vec<Expression>),
+    /// A text and the pattern that it is held to, where the model has it.
+    Matches(Box<Expression>, Regex),
     /// What CEL's macros are made of.
     Each(Box<Loop>),
 }
@@ -133,6 +138,13 @@ impl Evaluation<'_> {
                 _ => Err(Fault::Types),
             },
             Expression::Call(function, arguments) => self.call(*function, arguments, locals),
+            Expression::Matches(text, pattern) => match self.of(text, locals)? {
+                Value::String(text) => {
+                    self.spend(pattern::steps(&text))?;
+                    pattern::matches(pattern, &text).map(Value::Bool)
+                }
+                _ => Err(Fault::Types),
+            },
             Expression::Each(each) => self.each(each, locals),
         }
     }
@@ -209,6 +221,9 @@ impl Evaluation<'_> {
                 let b = self.of(b, locals)?;
                 self.spend(weight(&a))?;
                 self.spend(weight(&b))?;
+                if let (Function::Matches, Value::String(text)) = (function, &a) {
+                    self.spend(pattern::steps(text))?;
+                }
                 functions::two(function, a, b)
             }
             _ => Err(Fault::Types),

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::convert::{convert, within};
 use super::eval::{Fault, Result};
 use super::network;
+use super::pattern;
 use super::time::{self, Field};
 use super::value::{self, Value};
 
@@ -132,12 +133,7 @@ fn strings(function: Function, a: &str, b: &str) -> Result<Value> {
         Function::Contains => a.contains(b),
         Function::StartsWith => a.starts_with(b),
         Function::EndsWith => a.ends_with(b),
-        Function::Matches => {
-            if b.len() > 256 || a.len() > 4096 {
-                return Err(Fault::Cost);
-            }
-            regex_lite::Regex::new(b).map_err(|_| Fault::Text)?.is_match(a)
-        }
+        Function::Matches => pattern::matches(&pattern::pattern(b).map_err(|_| Fault::Text)?, a)?,
         _ => return Err(Fault::Types),
     }))
 }
