@@ -351,7 +351,7 @@ impl Rebac {
             return Step::Allow(Edits::verdict(verdict));
         }
         // Each says something about the object: that it is there, or that there are tuples of it.
-        let tells = 
+        let tells =
             matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved | Reason::CheckTooLong);
         let hidden = tells && of_rule.is_some_and(|r| r.hide);
         let refusal = Refusal::new(if hidden { Reason::NotFound } else { reason });

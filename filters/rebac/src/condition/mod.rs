@@ -75,7 +75,6 @@ impl Condition {
     }
 
     /// As [`Condition::holds`], with the steps that it took.
-    #[must_use]
     pub fn evaluate(
         &self,
         request: &Map<String, Json>,

@@ -373,7 +373,9 @@ impl<'a> Run<'a> {
         let own = onward.from(of_question(&self.edges, object, number)).len();
         for at in 0..own.saturating_add(stored.len()) {
             let found = match at.checked_sub(own) {
-                None => onward.from(of_question(&self.edges, object, number)).get(at).copied().map(Found::own),
+                None => {
+                    onward.from(of_question(&self.edges, object, number)).get(at).copied().map(Found::own)
+                }
                 Some(at) => stored.get(at).copied().map(Found::stored),
             };
             let Some(found) = found else { continue };

@@ -166,9 +166,8 @@ condition fits(text: string) {
     let plain = |n| Tuple::parse(&format!("group:all#member@user:{n}")).unwrap();
     let tuples: Vec<Tuple> = (0..5_000).map(plain).chain((0..100).map(conditioned)).collect();
     let engine = Engine::new(&parser::parse(model).unwrap(), &tuples).unwrap();
-    let asked = |text: String| {
-        ask(&engine, "group:all#member@user:nobody", &[], json!({"text": text})).unwrap()
-    };
+    let asked =
+        |text: String| ask(&engine, "group:all#member@user:nobody", &[], json!({"text": text})).unwrap();
     let few = asked("a".into());
     assert_eq!((few.holds, few.steps), (Ok(false), 101), "one to begin, and one for each that could lead on");
     assert_eq!(asked("a".repeat(1_000)).holds, Err(Fault::Steps));

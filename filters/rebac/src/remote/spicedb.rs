@@ -268,6 +268,8 @@ fn decided(message: &[u8], first: u32) -> Option<Outcome> {
     let (mut permissionship, mut missing) = (0, Vec::new());
     for field in protobuf::fields(message) {
         match field.ok()? {
+            // One that stands twice says two things.
+            (n, Field::Number(_)) if n == first && permissionship != 0 => return None,
             (n, Field::Number(value)) if n == first => permissionship = value,
             (n, Field::Bytes(info)) if n == first.saturating_add(1) => {
                 for field in protobuf::fields(info) {
@@ -374,10 +376,11 @@ mod tests {
         assert_eq!(read_one(b"\x0a\x02\x0a\x00\x10\x02"), [Ok(true)]);
         assert_eq!(read_one(b"\x10\x01"), [Ok(false)]);
         assert_eq!(read_one(b"\x10\x03\x1a\x06\x0a\x01a\x0a\x01b"), [Err(Fault::Condition("a b".into()))]);
-        for bad in [&b""[..], b"\x10\x00", b"\x10\x04", b"\x10", b"\xff\xff"] {
+        for bad in [&b""[..], b"\x10\x00", b"\x10\x04", b"\x10", b"\xff\xff", b"\x10\x01\x10\x02"] {
             assert_eq!(read_one(bad), [Err(Fault::Unavailable(Why::Garbled))], "{bad:?}");
         }
-        let deep = b"the check request has exceeded the allowable maximum depth of 50: this usually indicates";
+        let deep =
+            b"the check request has exceeded the allowable maximum depth of 50: this usually indicates";
         assert_eq!(read(&grpc(9, deep), &asked, false), [Err(Fault::TooLong)]);
         for (status, with_token, fault) in [
             (3, false, Fault::Value),
