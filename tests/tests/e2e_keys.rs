@@ -419,8 +419,15 @@ async fn waiting_requests_survive_the_one_that_came_first() {
         let others: Vec<_> = (0..10).map(|_| knock()).collect();
         gate.envoy.wait_until("eleven", async || active().await == Some(11.0)).await;
         gate.envoy.wait_until("a fetch", async || gate.server.fetches("/keys") == 1).await;
+        let gauge = async |want: f64| {
+            let series = "portcullis_key_requests_waiting{plugin=\"jwt-auth\"}";
+            let what = format!("{want} that wait");
+            gate.envoy.wait_until(&what, async || gate.envoy.metric(series).await == Some(want)).await;
+        };
+        gauge(11.0).await;
         first.abort();
         gate.envoy.wait_until("ten", async || active().await == Some(10.0)).await;
+        gauge(10.0).await;
         // The server breaks the hanging call off, and has keys from then on.
         let address = gate.server.address();
         gate.server.stop();
@@ -430,6 +437,18 @@ async fn waiting_requests_survive_the_one_that_came_first() {
             assert_eq!(other.await.unwrap(), 200);
         }
         assert_eq!(again.fetches("/keys"), 1);
+        gauge(0.0).await;
+        // All leave before there is an answer.
+        again.set("/keys", Answer::Hangs);
+        let unknown: Vec<_> = (0..3)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move { gate.knock(&other()).await.status })
+            })
+            .collect();
+        gauge(3.0).await;
+        unknown.iter().for_each(tokio::task::JoinHandle::abort);
+        gauge(0.0).await;
     }
 }
 

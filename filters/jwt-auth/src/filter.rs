@@ -205,6 +205,7 @@ impl Filter for JwtAuth {
         if self.servers.is_empty() {
             return Vec::new();
         }
+        self.tell_waiting(host);
         self.servers.tick(now.mono(), host, &mut self.counters)
     }
 
