@@ -6,7 +6,8 @@ use portcullis_common::clock::Mono;
 use portcullis_common::filter::Step;
 use portcullis_common::host::Host;
 
-use super::{Asked, JwtAuth, Rejection};
+use super::judgement::Rejection;
+use super::{Asked, JwtAuth};
 use crate::servers::{MOVED, What};
 
 /// The most requests that wait at once, in one worker.
