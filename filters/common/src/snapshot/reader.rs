@@ -42,7 +42,7 @@ pub enum Fetched {
     Same,
     /// With another status than 200.
     Status(u16),
-    /// With more than [`Spec::max_bytes`].
+    /// With more than [`super::Spec::max_bytes`].
     TooLarge,
     /// With what the reader did not take.
     Unfit(Unfit),
@@ -80,7 +80,7 @@ impl Fetched {
 /// What a tick or an answer brought about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// A call to make; hand its answer to [`Snapshot::answered`] with this number.
+    /// A call to make; hand its answer to [`super::Snapshot::answered`] with this number.
     pub call: Option<(u32, Callout)>,
     /// Whoever waits should look again: there is other content, or a fetch ended, here or in another VM.
     pub moved: bool,
