@@ -2,6 +2,7 @@
 
 mod waiting;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use portcullis_common::answer::Refusal;
@@ -501,7 +502,7 @@ fn explained(
     let value = |source: &Source| match source {
         Source::PeerSpiffe | Source::PeerSha256 => {
             let context = Context { request: &nothing, path: None, pattern: None, host };
-            Reader::new(source.clone(), "").read(&context).ok()
+            Reader::new(source.clone(), "").read(&context).ok().map(Cow::into_owned)
         }
         _ => {
             let identity = &who?.identity;
