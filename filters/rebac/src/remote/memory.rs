@@ -125,7 +125,7 @@ impl Memory {
     /// answered already. `random` is any byte.
     pub fn put(&mut self, key: &[u8], holds: bool, wanted: &Wanted, left: Departure, random: u8) {
         let Some(before) = self.forget(key, left) else { return };
-        if (self.rules.allow, self.rules.deny) == (Duration::ZERO, Duration::ZERO) {
+        if (self.times.allow, self.times.deny) == (0, 0) {
             return;
         }
         // An answer of a kind that is not remembered stays all the same: an older one of the other kind may still be on its way.
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_kept_voids_the_one_before_all_the_same() {
         let mut memory = memory(5);
-        memory.rules.deny = Duration::ZERO;
+        memory.times.deny = 0;
         memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(0), epoch: 0 }, 0);
         memory.put(b"k", false, &Wanted::Fresh, Departure { at: Mono(2), epoch: 0 }, 0);
         assert_eq!(memory.get(b"k", &Wanted::Any, Mono(2)), Found::Nothing);
