@@ -7,6 +7,7 @@
 //! | [`apart`] | programs that know places as in a container |
 //! | [`agent`] | Istio's agent, which fetches images, and its Envoy |
 //! | [`proxy`] | a stock Envoy in the place of Istio's proxy |
+//! | [`envoy_gateway`] | Envoy Gateway and the Envoy that it wants to run |
 //! | [`manifests`] | the files, with the modules of this build |
 //! | [`cases`] | what is tested |
 //!
@@ -17,6 +18,7 @@ mod agent;
 mod apart;
 mod cases;
 mod control_plane;
+mod envoy_gateway;
 mod manifests;
 mod process;
 mod proxy;
@@ -26,7 +28,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use cases::{files, gateway, images, sidecar, update, waypoint};
+use cases::{envoy_gateway as other, files, gateway, images, sidecar, update, waypoint};
 use control_plane::ControlPlane;
 use tokio::task::LocalSet;
 
@@ -52,9 +54,7 @@ const CASES: &[Case] = &[
     }),
     ("waypoint_has_the_plugin_in_its_listener", |p| Box::pin(waypoint::has_the_plugin_in_its_listener(p))),
     ("images_are_fetched_by_the_agent", |p| Box::pin(images::are_fetched_by_the_agent(p))),
-    ("images_that_cannot_be_had_let_nobody_in", |p| {
-        Box::pin(images::that_cannot_be_had_let_nobody_in(p))
-    }),
+    ("images_that_cannot_be_had_let_nobody_in", |p| Box::pin(images::that_cannot_be_had_let_nobody_in(p))),
     ("update_loses_no_request", |p| Box::pin(update::loses_no_request(p))),
     ("update_keeps_the_counts", |p| Box::pin(update::keeps_the_counts(p))),
     ("update_that_is_bad_keeps_the_last_good_one", |p| {
@@ -63,10 +63,12 @@ const CASES: &[Case] = &[
     ("update_that_is_bad_from_the_start_serves_nothing", |p| {
         Box::pin(update::that_is_bad_from_the_start_serves_nothing(p))
     }),
+    // The last one, for it adds kinds to the API.
+    ("envoy_gateway_attaches_the_chain", |p| Box::pin(other::attaches_the_chain(p))),
 ];
 
 /// The kinds of cases whose programs know places as in a container.
-const APART: [&str; 1] = ["images_"];
+const APART: [&str; 2] = ["images_", "envoy_gateway_"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

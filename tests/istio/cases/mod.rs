@@ -1,5 +1,6 @@
 //! | module | what it attaches |
 //! |---|---|
+//! | [`envoy_gateway`] | the chain, as an EnvoyExtensionPolicy, to a gateway of Envoy Gateway |
 //! | [`files`] | nothing: istioctl reads them |
 //! | [`gateway`] | the chain, as WasmPlugins and as TrafficExtensions, to an ingress gateway |
 //! | [`sidecar`] | jwt-auth to a sidecar that captures nothing |
@@ -7,6 +8,7 @@
 //! | [`images`] | jwt-auth from a registry, by Istio's agent |
 //! | [`update`] | other configurations to a gateway that serves |
 
+pub(crate) mod envoy_gateway;
 pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod images;
