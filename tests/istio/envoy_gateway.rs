@@ -24,7 +24,7 @@ pub(crate) const UPSTREAM: &str = "orders.default.svc.cluster.local";
 /// A running controller; it ends when this is dropped.
 pub(crate) struct EnvoyGateway {
     process: Process,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl EnvoyGateway {
@@ -68,7 +68,7 @@ impl EnvoyGateway {
         apart::write(&folder.path().join("config.yaml"), config.to_string());
         let arguments = ["server", "--config-path", "config.yaml"].map(str::to_owned);
         let process = apart::start("envoy-gateway", &program, folder.path(), &arguments, &environment);
-        EnvoyGateway { process, folder }
+        EnvoyGateway { process, _folder: folder }
     }
 
     /// What it says.
