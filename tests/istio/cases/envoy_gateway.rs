@@ -29,16 +29,17 @@ fn gateway(port: u16, upstream: &Upstream) -> Vec<Value> {
     objects
 }
 
-/// `chain.yaml`, with the registry on this machine.
+/// `chain.yaml`, with the registry on this machine, and rebac as the other kind of image.
 fn chain(registry: &Registry) -> Vec<Value> {
     let mut objects = file("chain.yaml");
     let plugins = objects[0]["spec"]["wasm"].as_array_mut().expect("plugins");
     for plugin in plugins {
-        let url = &mut plugin["code"]["image"]["url"];
+        let url = &plugin["code"]["image"]["url"];
         let here =
             url.as_str().expect("a url").replace("registry.example.com", &registry.address().to_string());
         assert!(here.starts_with("127.0.0.1"), "{here}");
-        *url = here.into();
+        let kind = if plugin["name"] == "rebac" { "-artifact" } else { "" };
+        plugin["code"]["image"]["url"] = format!("{here}{kind}").into();
     }
     objects
 }

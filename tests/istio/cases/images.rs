@@ -62,7 +62,8 @@ pub(crate) async fn are_fetched_by_the_agent(plane: Rc<ControlPlane>) {
     }
 }
 
-/// An image whose manifest has another sum than the one that is written, and one that is not there, let nobody in.
+/// An image whose manifest has another sum than the one that is written, and one that is not there, let nobody in, unless it is written that
+/// they let everybody in.
 pub(crate) async fn that_cannot_be_had_let_nobody_in(plane: Rc<ControlPlane>) {
     let folder = TempDir::new().expect("a folder");
     let (registry, images) = registry(&folder).await;
@@ -81,4 +82,9 @@ pub(crate) async fn that_cannot_be_had_let_nobody_in(plane: Rc<ControlPlane>) {
         assert_eq!(agent.get("/orders/1").bearer(&token).send().await.status, 403);
     }
     assert_eq!(upstream.seen(), 0, "nothing got through");
+    let mut open = plugin(&registry, &Image { tag: "0.0.0".into(), ..image.clone() });
+    open["spec"]["failStrategy"] = "FAIL_OPEN".into();
+    plane.apply(&[&objects[..], &[open]].concat()).await;
+    let agent = Agent::start(&plane, GATEWAY).await;
+    agent.until("/orders/1", 200).await;
 }
