@@ -5,7 +5,9 @@ use std::rc::Rc;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::parser::PrattParser;
 
-use super::eval::{Expression, Function, Loop};
+use super::eval::{Expression, Loop};
+use super::functions::{self, Function};
+use super::pattern;
 use super::time::Field;
 use super::types::{self, Type};
 use super::value::Value;
@@ -167,8 +169,7 @@ impl Compiler<'_> {
         let function = function(&call.func_name, call.target.is_some(), pieces.len())
             .ok_or_else(|| unknown(call.func_name.trim_matches(['_', '@'])))?;
         let kind = types::result(function, &kinds).ok_or_else(mismatch)?;
-        literals(function, &pieces)?;
-        Ok((Expression::Call(function, pieces), kind))
+        Ok((called(function, pieces)?, kind))
     }
 
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Typed {
@@ -273,23 +274,20 @@ fn function(name: &str, is_method: bool, arguments: usize) -> Option<Function> {
     Some(found)
 }
 
-/// What is wrong already as it is written: a pattern that is none, a zone that needs a database of zones.
-fn literals(function: Function, pieces: &[Expression]) -> Result<(), String> {
-    let text = |at: usize| match pieces.get(at) {
-        Some(Expression::Constant(Value::String(text))) => Some(&**text),
+/// A call, with what can be told already as it is written: a pattern, or a zone that needs a database of zones.
+fn called(function: Function, mut pieces: Vec<Expression>) -> Result<Expression, String> {
+    let second = match pieces.get(1) {
+        Some(Expression::Constant(Value::String(text))) => Some(Rc::clone(text)),
         _ => None,
     };
-    match function {
-        Function::Matches => match text(1).map(regex_lite::Regex::new) {
-            Some(Err(problem)) => Err(format!("matches: {problem}")),
-            _ => Ok(()),
-        },
-        Function::Field(_) if pieces.len() == 2 => match text(1) {
-            Some(zone) if super::eval::zone(zone).is_none() => {
-                Err(format!("{zone}: no zone; write UTC or a distance such as +02:00"))
-            }
-            _ => Ok(()),
-        },
-        _ => Ok(()),
+    match (function, second) {
+        (Function::Matches, Some(text)) => {
+            let pattern = pattern::pattern(&text).map_err(|problem| format!("matches: {problem}"))?;
+            Ok(Expression::Matches(Box::new(pieces.swap_remove(0)), pattern))
+        }
+        (Function::Field(_), Some(zone)) if functions::zone(&zone).is_none() => {
+            Err(format!("{zone}: no zone; write UTC or a distance such as +02:00"))
+        }
+        _ => Ok(Expression::Call(function, pieces)),
     }
 }

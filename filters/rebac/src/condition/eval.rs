@@ -1,18 +1,16 @@
 //! From a checked expression to a value.
 
 use std::cell::Cell;
-use std::cmp::Ordering;
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::time::{self, Field};
-use super::value::{self, Value};
+use regex_lite::Regex;
+
+use super::functions::{self, Function};
+use super::pattern;
+use super::value::Value;
 
 /// The most steps of one evaluation: each piece is one, and each item of a list that is gone through.
 pub const MAX_STEPS: u32 = 10_000;
-
-/// The longest text and list that an expression can make.
-const MAX_SIZE: usize = 64 << 10;
 
 /// A checked expression.
 #[derive(Debug)]
@@ -39,6 +37,8 @@ pub enum Expression {
     If(Box<(Expression, Expression, Expression)>),
     /// A function of values.
     Call(Function, Vec<Expression>),
+    /// A text and the pattern that it is held to, where the model has it.
+    Matches(Box<Expression>, Regex),
     /// What CEL's macros are made of.
     Each(Box<Loop>),
 }
@@ -58,46 +58,6 @@ pub struct Loop {
     pub result: Expression,
 }
 
-/// A function of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is what its operator or function in CEL is called")]
-pub enum Function {
-    Not,
-    NotStrictlyFalse,
-    Negate,
-    Equal,
-    Unequal,
-    Less,
-    LessEqual,
-    Greater,
-    GreaterEqual,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Modulo,
-    In,
-    Index,
-    Size,
-    Contains,
-    StartsWith,
-    EndsWith,
-    Matches,
-    Int,
-    Uint,
-    Double,
-    String,
-    Bytes,
-    Bool,
-    Duration,
-    Timestamp,
-    Dyn,
-    Type,
-    IpAddress,
-    InCidr,
-    Field(Field),
-}
-
 /// Why an expression has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -113,7 +73,8 @@ pub enum Fault {
     Cost,
 }
 
-type Result<T> = std::result::Result<T, Fault>;
+/// A value, or why there is none.
+pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 /// The value of an expression for these parameters.
 ///
@@ -177,6 +138,13 @@ impl Evaluation<'_> {
                 _ => Err(Fault::Types),
             },
             Expression::Call(function, arguments) => self.call(*function, arguments, locals),
+            Expression::Matches(text, pattern) => match self.of(text, locals)? {
+                Value::String(text) => {
+                    self.spend(pattern::steps(&text))?;
+                    pattern::matches(pattern, &text).map(Value::Bool)
+                }
+                _ => Err(Fault::Types),
+            },
             Expression::Each(each) => self.each(each, locals),
         }
     }
@@ -246,14 +214,17 @@ impl Evaluation<'_> {
                 if function == Function::NotStrictlyFalse {
                     return Ok(Value::Bool(!matches!(a, Ok(Value::Bool(false)))));
                 }
-                one(function, a?)
+                functions::one(function, a?)
             }
             [a, b] => {
                 let a = self.of(a, locals)?;
                 let b = self.of(b, locals)?;
                 self.spend(weight(&a))?;
                 self.spend(weight(&b))?;
-                two(function, a, b)
+                if let (Function::Matches, Value::String(text)) = (function, &a) {
+                    self.spend(pattern::steps(text))?;
+                }
+                functions::two(function, a, b)
             }
             _ => Err(Fault::Types),
         }
@@ -268,300 +239,5 @@ fn weight(value: &Value) -> usize {
         Value::List(list) => list.len(),
         Value::Map(entries) => entries.len(),
         _ => 0,
-    }
-}
-
-fn one(function: Function, a: Value) -> Result<Value> {
-    use Function as F;
-    match (function, a) {
-        (F::Not, Value::Bool(b)) => Ok(Value::Bool(!b)),
-        (F::Negate, Value::Int(n)) => n.checked_neg().map(Value::Int).ok_or(Fault::Range),
-        (F::Negate, Value::Double(n)) => Ok(Value::Double(-n)),
-        (F::Size, a) => size(&a),
-        (F::Dyn, a) => Ok(a),
-        (F::Type, a) => Ok(Value::Type(a.type_name())),
-        (F::IpAddress, Value::String(text)) => value::ip(&text).map(Value::Ip).ok_or(Fault::Text),
-        (F::Field(field), Value::Timestamp(at)) => {
-            time::field(at, 0, field).map(Value::Int).ok_or(Fault::Range)
-        }
-        (F::Field(field), Value::Duration(length)) => {
-            time::field_of_duration(length, field).map(Value::Int).ok_or(Fault::Types)
-        }
-        (function, a) => convert(function, a),
-    }
-}
-
-fn size(value: &Value) -> Result<Value> {
-    let size = match value {
-        Value::String(text) => text.chars().count(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(list) => list.len(),
-        Value::Map(entries) => entries.len(),
-        _ => return Err(Fault::Types),
-    };
-    i64::try_from(size).map(Value::Int).map_err(|_| Fault::Range)
-}
-
-fn convert(function: Function, a: Value) -> Result<Value> {
-    use Function as F;
-    let text = |text: String| Value::String(text.into());
-    Ok(match (function, a) {
-        (F::Int, a @ Value::Int(_))
-        | (F::Uint, a @ Value::Uint(_))
-        | (F::Double, a @ Value::Double(_))
-        | (F::String, a @ Value::String(_))
-        | (F::Bytes, a @ Value::Bytes(_))
-        | (F::Bool, a @ Value::Bool(_))
-        | (F::Duration, a @ Value::Duration(_))
-        | (F::Timestamp, a @ Value::Timestamp(_)) => a,
-        (F::Int, Value::Uint(n)) => Value::Int(i64::try_from(n).map_err(|_| Fault::Range)?),
-        // Both bounds are refused, as the reference implementation does.
-        (F::Int, Value::Double(n)) if n > i64::MIN as f64 && n < i64::MAX as f64 => Value::Int(n as i64),
-        (F::Int, Value::String(s)) => Value::Int(s.parse().map_err(|_| Fault::Text)?),
-        (F::Int, Value::Timestamp(at)) => {
-            let seconds = at.div_euclid(i128::from(time::SECOND));
-            Value::Int(i64::try_from(seconds).map_err(|_| Fault::Range)?)
-        }
-        (F::Uint, Value::Int(n)) => Value::Uint(u64::try_from(n).map_err(|_| Fault::Range)?),
-        (F::Uint, Value::Double(n)) if (0.0..u64::MAX as f64).contains(&n) => Value::Uint(n as u64),
-        (F::Uint, Value::String(s)) => Value::Uint(s.parse().map_err(|_| Fault::Text)?),
-        (F::Double, Value::Int(n)) => Value::Double(n as f64),
-        (F::Double, Value::Uint(n)) => Value::Double(n as f64),
-        (F::Double, Value::String(s)) => Value::Double(s.parse().map_err(|_| Fault::Text)?),
-        (F::String, Value::Bool(b)) => text(b.to_string()),
-        (F::String, Value::Int(n)) => text(n.to_string()),
-        (F::String, Value::Uint(n)) => text(n.to_string()),
-        (F::String, Value::Double(n)) => text(print_double(n)),
-        (F::String, Value::Bytes(bytes)) => {
-            text(std::str::from_utf8(&bytes).map_err(|_| Fault::Text)?.to_owned())
-        }
-        (F::String, Value::Timestamp(at)) => text(time::print_instant(at).ok_or(Fault::Range)?),
-        (F::String, Value::Duration(length)) => text(format!("{}s", length as f64 / 1e9)),
-        (F::Bytes, Value::String(s)) => Value::Bytes(s.as_bytes().into()),
-        (F::Bool, Value::String(s)) => Value::Bool(match &*s {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-            _ => return Err(Fault::Text),
-        }),
-        (F::Duration, Value::String(s)) => Value::Duration(time::duration(&s).ok_or(Fault::Text)?),
-        (F::Timestamp, Value::String(s)) => within(time::instant(&s).ok_or(Fault::Text)?)?,
-        (F::Timestamp, Value::Int(n)) => {
-            within(i128::from(n).checked_mul(i128::from(time::SECOND)).ok_or(Fault::Range)?)?
-        }
-        (F::Int | F::Uint, Value::Double(_)) => return Err(Fault::Range),
-        _ => return Err(Fault::Types),
-    })
-}
-
-/// A double in the fewest digits; with an exponent where that is shorter, as Go's `%g` has it.
-fn print_double(n: f64) -> String {
-    if n.is_infinite() {
-        return if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let magnitude = n.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        let text = format!("{n:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(rest) => ('-', rest),
-            None => ('+', exponent),
-        };
-        return format!("{digits}e{sign}{exponent:0>2}");
-    }
-    n.to_string()
-}
-
-/// An instant, if it is within the years that CEL knows.
-fn within(instant: i128) -> Result<Value> {
-    if (time::EARLIEST..=time::LATEST).contains(&instant) {
-        Ok(Value::Timestamp(instant))
-    } else {
-        Err(Fault::Range)
-    }
-}
-
-fn two(function: Function, a: Value, b: Value) -> Result<Value> {
-    use Function as F;
-    let order = |holds: fn(Ordering) -> bool| match (&a, &b) {
-        // Nothing is less or greater than what is no number.
-        (Value::Double(x), _) if x.is_nan() => Ok(Value::Bool(false)),
-        (_, Value::Double(y)) if y.is_nan() => Ok(Value::Bool(false)),
-        _ => a.partial_cmp(&b).map(|o| Value::Bool(holds(o))).ok_or(Fault::Types),
-    };
-    match function {
-        F::Equal => Ok(Value::Bool(a == b)),
-        F::Unequal => Ok(Value::Bool(a != b)),
-        F::Less => order(Ordering::is_lt),
-        F::LessEqual => order(Ordering::is_le),
-        F::Greater => order(Ordering::is_gt),
-        F::GreaterEqual => order(Ordering::is_ge),
-        F::Add => add(a, b),
-        F::Subtract => subtract(a, b),
-        F::Multiply | F::Divide | F::Modulo => arithmetic(function, &a, &b),
-        F::In => match &b {
-            Value::List(list) => Ok(Value::Bool(list.contains(&a))),
-            Value::Map(_) => Ok(Value::Bool(b.entry(&a).is_some())),
-            _ => Err(Fault::Types),
-        },
-        F::Index => index(&a, &b),
-        F::InCidr => match (a, b) {
-            (Value::Ip(ip), Value::String(network)) => {
-                in_network(ip, &network).map(Value::Bool).ok_or(Fault::Text)
-            }
-            _ => Err(Fault::Types),
-        },
-        F::Field(field) => match (a, b) {
-            (Value::Timestamp(at), Value::String(place)) => {
-                time::field(at, zone(&place).ok_or(Fault::Text)?, field).map(Value::Int).ok_or(Fault::Range)
-            }
-            _ => Err(Fault::Types),
-        },
-        _ => match (a, b) {
-            (Value::String(a), Value::String(b)) => strings(function, &a, &b),
-            _ => Err(Fault::Types),
-        },
-    }
-}
-
-/// Seconds east of Greenwich: `UTC`, or a distance such as `+02:00`. Named zones need a database that a filter does not have.
-pub(super) fn zone(text: &str) -> Option<i64> {
-    match text {
-        "" | "UTC" | "Z" => Some(0),
-        distance if distance.starts_with(['+', '-']) => time::offset(distance),
-        // CEL takes a distance east without its sign.
-        distance => time::offset(&format!("+{distance}")),
-    }
-}
-
-fn strings(function: Function, a: &str, b: &str) -> Result<Value> {
-    Ok(Value::Bool(match function {
-        Function::Contains => a.contains(b),
-        Function::StartsWith => a.starts_with(b),
-        Function::EndsWith => a.ends_with(b),
-        Function::Matches => {
-            if b.len() > 256 || a.len() > 4096 {
-                return Err(Fault::Cost);
-            }
-            regex_lite::Regex::new(b).map_err(|_| Fault::Text)?.is_match(a)
-        }
-        _ => return Err(Fault::Types),
-    }))
-}
-
-fn add(a: Value, b: Value) -> Result<Value> {
-    let fits = |length: Option<usize>| length.filter(|n| *n <= MAX_SIZE).map(|_| ()).ok_or(Fault::Cost);
-    Ok(match (a, b) {
-        (Value::String(a), Value::String(b)) => {
-            fits(a.len().checked_add(b.len()))?;
-            Value::String([&*a, &*b].concat().into())
-        }
-        (Value::Bytes(a), Value::Bytes(b)) => {
-            fits(a.len().checked_add(b.len()))?;
-            Value::Bytes([&*a, &*b].concat().into())
-        }
-        (Value::List(a), Value::List(b)) => {
-            fits(a.len().checked_add(b.len()))?;
-            Value::List(a.iter().chain(b.iter()).cloned().collect())
-        }
-        (Value::Timestamp(at), Value::Duration(by)) | (Value::Duration(by), Value::Timestamp(at)) => {
-            within(at.checked_add(i128::from(by)).ok_or(Fault::Range)?)?
-        }
-        (Value::Duration(a), Value::Duration(b)) => Value::Duration(a.checked_add(b).ok_or(Fault::Range)?),
-        (a, b) => arithmetic(Function::Add, &a, &b)?,
-    })
-}
-
-fn subtract(a: Value, b: Value) -> Result<Value> {
-    Ok(match (a, b) {
-        (Value::Timestamp(a), Value::Timestamp(b)) => {
-            let between = a.checked_sub(b).and_then(|n| i64::try_from(n).ok());
-            Value::Duration(between.ok_or(Fault::Range)?)
-        }
-        (Value::Timestamp(at), Value::Duration(by)) => {
-            within(at.checked_sub(i128::from(by)).ok_or(Fault::Range)?)?
-        }
-        (Value::Duration(a), Value::Duration(b)) => Value::Duration(a.checked_sub(b).ok_or(Fault::Range)?),
-        (a, b) => arithmetic(Function::Subtract, &a, &b)?,
-    })
-}
-
-fn arithmetic(function: Function, a: &Value, b: &Value) -> Result<Value> {
-    use Function as F;
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => {
-            let n = match function {
-                F::Add => a.checked_add(*b),
-                F::Subtract => a.checked_sub(*b),
-                F::Multiply => a.checked_mul(*b),
-                F::Divide => a.checked_div(*b),
-                F::Modulo => a.checked_rem(*b),
-                _ => None,
-            };
-            n.map(Value::Int).ok_or(Fault::Range)
-        }
-        (Value::Uint(a), Value::Uint(b)) => {
-            let n = match function {
-                F::Add => a.checked_add(*b),
-                F::Subtract => a.checked_sub(*b),
-                F::Multiply => a.checked_mul(*b),
-                F::Divide => a.checked_div(*b),
-                F::Modulo => a.checked_rem(*b),
-                _ => None,
-            };
-            n.map(Value::Uint).ok_or(Fault::Range)
-        }
-        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(match function {
-            F::Add => a + b,
-            F::Subtract => a - b,
-            F::Multiply => a * b,
-            F::Divide => a / b,
-            _ => return Err(Fault::Types),
-        })),
-        _ => Err(Fault::Types),
-    }
-}
-
-fn index(a: &Value, at: &Value) -> Result<Value> {
-    match a {
-        Value::List(list) => {
-            let at = match at {
-                Value::Int(n) => usize::try_from(*n).ok(),
-                Value::Uint(n) => usize::try_from(*n).ok(),
-                Value::Double(n) if n.fract() == 0.0 && *n >= 0.0 => Some(*n as usize),
-                _ => return Err(Fault::Types),
-            };
-            at.and_then(|n| list.get(n)).cloned().ok_or(Fault::Absent)
-        }
-        Value::Map(_) => a.entry(at).cloned().ok_or(Fault::Absent),
-        _ => Err(Fault::Types),
-    }
-}
-
-/// Whether an address is in a network, written `10.0.0.0/8`; `None` if that is no network. A network of IPv6 addresses that stand for
-/// IPv4 is one of IPv4.
-fn in_network(ip: IpAddr, network: &str) -> Option<bool> {
-    let (address, length) = network.split_once('/')?;
-    let plain = !length.is_empty() && length.len() <= 3 && length.bytes().all(|b| b.is_ascii_digit());
-    if !plain || (length.len() > 1 && length.starts_with('0')) {
-        return None;
-    }
-    let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
-    let width = if address.is_ipv4() { 32 } else { 128 };
-    if length > width {
-        return None;
-    }
-    let (address, length) = match (address, address.to_canonical()) {
-        (IpAddr::V6(_), short @ IpAddr::V4(_)) if length >= 96 => (short, length.checked_sub(96)?),
-        (_, short) => (if width == 32 { short } else { address }, length),
-    };
-    let same = |a: u128, b: u128, width: u32| {
-        let rest = width.checked_sub(length)?;
-        let top = |n: u128| n.checked_shr(rest).unwrap_or(0);
-        Some(top(a) == top(b))
-    };
-    match (ip, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(u128::from(u32::from(a)), u128::from(u32::from(b)), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(u128::from(a), u128::from(b), 128),
-        _ => Some(false),
     }
 }

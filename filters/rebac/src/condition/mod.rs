@@ -7,9 +7,17 @@
 //! | [`types`] | which types an expression may have |
 //! | [`compile`] | from text to a checked expression |
 //! | [`eval`] | from a checked expression to a value |
+//! | [`functions`] | what operators and functions make of values |
+//! | `convert` | one type from another |
+//! | `network` | networks of addresses |
+//! | `pattern` | regular expressions |
 
 pub mod compile;
+mod convert;
 pub mod eval;
+pub mod functions;
+mod network;
+mod pattern;
 pub mod time;
 mod types;
 pub mod value;

@@ -96,6 +96,7 @@ fn expressions_whose_types_do_not_fit_are_refused() {
         "span.getFullYear() == 1",
         "t + t == t",
         "s.matches('(')",
+        "s.matches('(a{100}){100}')",
         "t.getHours('Europe/Nowhere') == 1",
         "list.all(x, x)",
         "i.all(x, true)",
@@ -124,6 +125,27 @@ fn nesting_as_deep_as_an_expression_is_long_does_no_harm() {
         let deep = format!("{}{inner}{}", open.repeat(times), close.repeat(times));
         let _ = condition(&deep, &all_types());
     }
+}
+
+#[test]
+fn a_pattern_is_bounded_wherever_it_comes_from() {
+    let longer = format!("s.matches('{}')", "a".repeat(257));
+    assert!(condition(&longer, &all_types()).is_err());
+    let holds = |expression: &str, s: String, pattern: &str| {
+        let mut context = context();
+        context.insert("s".into(), json!(s));
+        context.insert("list".into(), json!([pattern]));
+        condition(expression, &all_types()).unwrap().holds(&context, &Map::new())
+    };
+    let (constant, given) = ("s.matches('^a+$')", "s.matches(list[0])");
+    for expression in [constant, given] {
+        assert_eq!(holds(expression, "a".repeat(4096), "^a+$"), Ok(true));
+        assert_eq!(holds(expression, "a".repeat(4097), "^a+$"), Err(Failure::Cost));
+        let again = [expression; 6].join(" && ");
+        assert_eq!(holds(&again, "a".repeat(4096), "^a+$"), Err(Failure::Cost));
+    }
+    assert_eq!(holds(given, "a".into(), "("), Err(Failure::Evaluation));
+    assert_eq!(holds(given, "a".into(), "(a{100}){100}"), Err(Failure::Evaluation));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which types an expression may have: CEL's rules, so that a model which OpenFGA refuses for its types is refused here.
 
-use crate::condition::eval::Function;
+use crate::condition::functions::Function;
 use crate::model::ParameterType;
 
 /// A type as far as it is known before there are values.
