@@ -10,7 +10,8 @@ use crate::attached::Which;
 use crate::evaluate::{Scene, evaluate};
 use crate::fetched::Fetched;
 use crate::find::File;
-use crate::import::{self, Imported, write};
+use crate::import;
+use crate::import::wrap::{self, Form};
 use crate::report;
 use crate::say::say;
 use crate::time;
@@ -29,6 +30,7 @@ status is 0 without errors, 1 with errors, 2 if nothing was checked.
   --fetched URL=FILE     any document that would be fetched: keys, metadata, a deny list
   --import               write the file's jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours, and say on
                          stderr what could not be carried over
+  --as FORM              what --import writes: config (alone, the default), http_filters or wasmplugin
   --filter NAME          the filter of a configuration that stands alone; else its fields tell
 ";
 
@@ -58,6 +60,7 @@ struct Options {
     names: Vec<String>,
     bare: Option<Which>,
     import: bool,
+    form: Form,
     request: Option<Asked>,
     time: Option<u64>,
     client_ip: Option<String>,
@@ -76,6 +79,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
                 options.request = Some(ask::request(&words)?);
             }
             "--import" => options.import = true,
+            "--as" => {
+                let name = value()?;
+                let forms = "config, http_filters or wasmplugin";
+                options.form = Form::named(&name).ok_or_else(|| format!("--as {name}: write {forms}"))?;
+            }
             "--request" => options.request = Some(ask::request(&ask::words(&value()?)?)?),
             "--time" => {
                 let text = value()?;
@@ -123,7 +131,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         files.extend(report::read(name)?);
     }
     if options.import {
-        return import(&files);
+        return import(&files, options.form);
     }
     let report = report::check(&files, options.bare);
     let mut out = String::new();
@@ -155,10 +163,10 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 }
 
 /// Writes our configurations for those of others. What is left behind is no failure: it is said.
-fn import(files: &[File]) -> Result<ExitCode, String> {
+fn import(files: &[File], form: Form) -> Result<ExitCode, String> {
     for file in files {
         let (found, lefts) = import::import(file)?;
-        let (mut said, mut out) = (String::new(), String::new());
+        let mut said = String::new();
         for left in lefts {
             let _ = writeln!(
                 said,
@@ -170,12 +178,8 @@ fn import(files: &[File]) -> Result<ExitCode, String> {
                 left.why
             );
         }
-        for Imported { which, line, config } in found {
-            let _ = writeln!(out, "---\n# {}, from {}:{line}", which.filter(), file.name);
-            out.push_str(&write::yaml(&config));
-        }
         show(&mut io::stderr(), &said);
-        show(&mut io::stdout(), &out);
+        show(&mut io::stdout(), &wrap::text(&found, &file.name, form));
     }
     Ok(ExitCode::SUCCESS)
 }

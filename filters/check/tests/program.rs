@@ -33,6 +33,24 @@ fn without_a_file_it_says_how_to_give_one() {
 }
 
 #[test]
+fn an_import_is_written_as_it_is_asked_for() {
+    for (form, said) in
+        [("config", "providers:"), ("http_filters", "http_filters:"), ("wasmplugin", "kind: WasmPlugin")]
+    {
+        let output = run(&["--import", "--as", form, "tests/imports/istio.yaml"], Stdio::piped());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.lines().any(|line| line == said), "{form}: {text}");
+    }
+    let output = run(&["--import", "--as", "toml", "tests/imports/istio.yaml"], Stdio::piped());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("write config, http_filters or wasmplugin"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn a_reader_that_stops_is_no_failure() {
     for arguments in
         [&["tests/cases/beside.yaml"] as &[&str], &["--import", "tests/imports/istio.yaml"], &["--help"]]
