@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ const USAGE: &str = "\
 portcullis-check [OPTIONS] FILE... [-- METHOD PATH -H 'NAME: VALUE'...]
 
 Checks Envoy configurations, WasmPlugins, TrafficExtensions, EnvoyExtensionPolicies and configurations of single plugins, without
-Envoy. A folder stands for its .yaml, .yml and .json files. With a request, it says what that would get, plugin after plugin. The
+Envoy. A folder stands for its .yaml, .yml and .json files, and - for standard input. With a request, it says what that would get, plugin after plugin. The
 status is 0 without errors, 1 with errors, 2 if nothing was checked.
 
   --request LINE         the request as one line: GET /orders/1 -H 'authorization: Bearer ...'
@@ -128,7 +128,17 @@ fn document(text: &str) -> Result<(String, Vec<u8>), String> {
 fn run(options: &Options) -> Result<ExitCode, String> {
     let mut files = Vec::new();
     for name in &options.names {
-        files.extend(report::read(name)?);
+        let stdin = || {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        };
+        match report::read(name, stdin) {
+            Ok(read) => files.extend(read),
+            Err(problem) => {
+                show(&mut io::stderr(), &format!("{problem}\n"));
+                return Ok(ExitCode::from(2));
+            }
+        }
     }
     if options.import {
         return import(&files, options.form);
