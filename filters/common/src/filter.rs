@@ -290,7 +290,7 @@ pub enum Answer {
     Grpc {
         /// The status code, 0 for OK.
         status: u32,
-        /// The serialized response, empty unless OK.
+        /// The serialized response; unless OK, the text that came with the status.
         message: Vec<u8>,
     },
     /// Our deadline came first.

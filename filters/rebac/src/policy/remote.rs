@@ -213,7 +213,7 @@ pub(super) fn remote(raw: &mut RawConfig) -> Result<Option<Remote>, ConfigError>
         server,
         calls: checked_calls(&format!("{path}.calls"), &calls)?,
         cache,
-        freshness: freshness.map_or_else(|| Ok(Freshness::default()), checked_freshness)?,
+        freshness: checked_freshness(freshness.unwrap_or_default())?,
         watch,
     }))
 }
