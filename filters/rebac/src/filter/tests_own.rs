@@ -227,6 +227,7 @@ fn the_endpoint_is_its_own_whatever_the_mode_and_takes_get_alone() {
         panic!("it passes")
     };
     assert_eq!((refused.status, refused.details), (405, "method_not_allowed"));
+    assert!(refused.headers.contains(&("cache-control".into(), b"no-store".to_vec())));
     let mut off = config();
     off["enabled"] = json!(false);
     assert_eq!(reply(&off, &host(&[]), "GET"), (0, "passes"));
