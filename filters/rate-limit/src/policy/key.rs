@@ -194,13 +194,10 @@ fn parts(
 /// # Errors
 /// If it is one.
 pub(super) fn captured(path: &str, source: &Source, pattern: Option<&Pattern>) -> Result<(), ConfigError> {
-    match source {
-        Source::Path(name) if !pattern.is_some_and(|p| p.captures().any(|c| c == name)) => {
-            let problem = format!(
-                "{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it"
-            );
-            Err(error(path, problem))
-        }
-        _ => Ok(()),
+    if !source.is_uncaptured(pattern) {
+        return Ok(());
     }
+    let problem =
+        format!("{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it");
+    Err(error(path, problem))
 }

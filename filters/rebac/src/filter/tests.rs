@@ -214,6 +214,18 @@ fn a_configuration_that_makes_no_sense_is_refused_where_it_does() {
             "side by side",
         ),
         (
+            &format!("{check}/object"),
+            json!("document:{path.doc}"),
+            "rules[2].checks.all[0].object",
+            "path.doc is no capture",
+        ),
+        (
+            &format!("{check}/subject"),
+            json!("user:{path.user}"),
+            "rules[2].checks.all[0].subject",
+            "path.user is no capture",
+        ),
+        (
             &format!("{check}/relation"),
             json!("reader"),
             "rules[2].checks.all[0].relation",
