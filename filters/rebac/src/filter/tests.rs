@@ -243,6 +243,12 @@ fn a_configuration_that_makes_no_sense_is_refused_where_it_does() {
             "rules[2].checks.all[0].context.hour",
             "parameter",
         ),
+        (
+            &format!("{check}/context"),
+            json!({"now": "claim.now"}),
+            "rules[2].checks.all[0].context.now",
+            "write \"{claim.now}\"",
+        ),
         (&format!("{check}/now"), json!("then"), "rules[2].checks.all[0].now", "parameter"),
     ] {
         let mut config = config();
