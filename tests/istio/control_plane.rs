@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 use portcullis_tests::client::{self, Response};
+use portcullis_tests::engines::start::free_port;
 use portcullis_tests::paths;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,7 +52,8 @@ impl ControlPlane {
     /// Starts everything and waits until the API serves Istio's kinds and istiod is ready.
     pub(crate) async fn start() -> ControlPlane {
         let folder = TempDir::new().expect("a folder");
-        let (etcd, peer, api, xds, debug, monitoring) = (port(), port(), port(), port(), port(), port());
+        let (etcd, peer, api, xds, debug, monitoring) =
+            (free_port(), free_port(), free_port(), free_port(), free_port(), free_port());
         write_secrets(folder.path(), api);
         let tools = Tools { kubectl: paths::peer("kubectl"), istioctl: paths::peer("istioctl") };
         let plane = ControlPlane { processes: RefCell::default(), folder, tools, xds, debug, monitoring };
@@ -167,7 +169,8 @@ impl ControlPlane {
         self.must(&["delete", "services", "--all", "--namespace", "orders"], None).await;
     }
 
-    fn kubeconfig(&self) -> String {
+    /// Where the file is that says how to reach the API.
+    pub(crate) fn kubeconfig(&self) -> String {
         self.folder.path().join("kubeconfig").to_string_lossy().into_owned()
     }
 
@@ -183,11 +186,6 @@ impl ControlPlane {
         }
         panic!("never: {what}\n{}", self.tails());
     }
-}
-
-/// A port that was free a moment ago; these programs cannot choose one themselves.
-pub(crate) fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 async fn client_is_up(port: u16, path: &str, holds: &str) -> bool {

@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use portcullis_tests::bootstrap;
 use portcullis_tests::client::{self, Ask, Response, ask};
+use portcullis_tests::engines::start::free_port;
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::paths;
 use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, port};
+use crate::control_plane::ControlPlane;
 use crate::process::Process;
 
 /// What istiod takes a proxy for.
@@ -40,7 +41,8 @@ pub(crate) const WAYPOINT: Role = Role {
 };
 
 impl Role {
-    fn pod(self) -> String {
+    /// The name of its pod.
+    pub(crate) fn pod(self) -> String {
         format!("{}-pod", self.kind)
     }
 
@@ -107,7 +109,7 @@ impl Proxy {
 
     /// A free port for a proxy.
     pub(crate) fn port() -> u16 {
-        port()
+        free_port()
     }
 
     /// Where it serves.
@@ -178,7 +180,7 @@ impl Proxy {
 }
 
 /// Has the API know the proxy's pod, running, and a service in front of `port` of it.
-async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
+pub(crate) async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
     plane.apply(&role.objects(port)).await;
     let status = json!({"status": {
         "phase": "Running", "podIP": role.address, "podIPs": [{"ip": role.address}],
@@ -205,7 +207,7 @@ async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
 
 /// Connects a proxy that need not accept what istiod gives it; it ends when this is dropped.
 pub(crate) async fn connect(plane: &ControlPlane, role: Role) -> Process {
-    add_pod(plane, role, port()).await;
+    add_pod(plane, role, free_port()).await;
     let file = plane.folder().join("bootstrap.json");
     let mut config = bootstrap_of(role, plane.xds());
     // It would wait for the certificates of its clusters, which nobody gives it, before it asked for listeners.
