@@ -7,6 +7,7 @@
 //! | [`find`] | which chains a file holds: Envoy, Istio, Envoy Gateway, a plugin alone |
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
+//! | [`braces`] | braces that were forgotten |
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
 //! | [`ask`], [`time`] | a request on the command line |
@@ -19,6 +20,7 @@
 pub mod ask;
 pub mod attached;
 pub mod beside;
+pub mod braces;
 pub mod cli;
 pub mod cross;
 pub mod evaluate;

@@ -47,7 +47,8 @@ pub fn answer(
     let refuse = |reason: Reason| (reason, Refusal::new(reason));
     if !matches!(request.method(), b"GET" | b"HEAD") {
         let (reason, refusal) = refuse(Reason::MethodNotAllowed);
-        return Err((reason, refusal.header("allow", "GET, HEAD")));
+        // As a 404, a 405 may be kept by caches unless it says no (RFC 9110, section 15.1).
+        return Err((reason, refusal.header("allow", "GET, HEAD").header("cache-control", "no-store")));
     }
     let context = Context { request, path: None, pattern: None, host };
     let filler = Filler { policy, context, now };

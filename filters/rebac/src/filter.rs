@@ -358,6 +358,10 @@ impl Rebac {
         let hidden = tells && of_rule.is_some_and(|r| r.hide);
         let refusal = Refusal::new(if hidden { Reason::NotFound } else { reason });
         let mut refusal = self.helped(refusal, reason, now);
+        if hidden {
+            // Caches may keep a 404 that says nothing about it (RFC 9110, section 15.1), and others would get it too.
+            refusal = refusal.header("cache-control", "no-store");
+        }
         if let Some(text) = explained(scene, &verdict, asked) {
             refusal = refusal.header(explain::HEADER, &text);
         }

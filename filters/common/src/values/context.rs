@@ -61,7 +61,7 @@ impl Reader {
                 let captured = context.pattern.zip(context.path).and_then(|(p, path)| p.capture(path, name));
                 params::text(captured.ok_or(Failure::Absent)?)
             }
-            Source::Query(name) => params::one(params::query(context.request.query(), name)),
+            Source::Query(name) => params::query_one(context.request.query(), name),
             Source::Cookie(name) => params::one(params::cookie(&context.request.headers, name)),
             Source::Header(name) => match context.request.headers.get(name.as_str()) {
                 Lookup::Absent => Err(Failure::Absent),
@@ -191,7 +191,7 @@ mod tests {
         let request: Request = [
             (":method", "GET"),
             (":authority", "API.example.com:80"),
-            (":path", "/d/a%20b?q=1&r=1&r=2"),
+            (":path", "/d/a%20b?q=1&r=1&r=2&s=1;q2=2"),
             ("x-plan", "silver"),
             ("cookie", "sid=9"),
         ]
@@ -208,6 +208,7 @@ mod tests {
             ("path.id", Ok("a b")),
             ("query.q", Ok("1")),
             ("query.r", Err(Failure::Unusable)),
+            ("query.q2", Err(Failure::Unusable)),
             ("header.x-plan", Ok("silver")),
             ("cookie.sid", Ok("9")),
             ("method", Ok("GET")),

@@ -23,6 +23,20 @@ pub fn hides_in_query(query: &[u8], name: &str) -> bool {
     query.contains(&b';') && query.split(|&b| b == b'&').any(hidden)
 }
 
+/// The one value of a query parameter, as text.
+///
+/// # Errors
+/// As [`one`]; [`Failure::Unusable`] too if a server that also parts parameters at `;` would see another value, or one where
+/// there is none here. Such a `;` is for a client to write as `%3B`.
+pub fn query_one(query: &[u8], name: &str) -> Result<Cow<'static, str>, Failure> {
+    let starts = |inner: &[u8]| decode_form(split_pair(inner).0) == name.as_bytes();
+    let differs = |part: &[u8]| part.contains(&b';') && part.split(|&b| b == b';').any(starts);
+    if query.contains(&b';') && query.split(|&b| b == b'&').any(differs) {
+        return Err(Failure::Unusable);
+    }
+    one(self::query(query, name))
+}
+
 /// The query without any parameter that has one of these names; the others stay as they were, to the byte.
 #[must_use]
 pub fn query_without(query: &[u8], names: &[&str]) -> Vec<u8> {
@@ -136,6 +150,24 @@ mod tests {
         assert_eq!(one(query(b"", "t")), Err(Failure::Absent));
         assert_eq!(one(query(b"t=%FF", "t")), Err(Failure::Unusable));
         assert_eq!(one(query(b"t=%zz", "t")).unwrap(), "%zz");
+    }
+
+    #[test]
+    fn a_value_that_another_server_would_not_see_cannot_be_used() {
+        for (query, want) in [
+            ("a=b;id=2&id=1", Err(Failure::Unusable)),
+            ("id=1&a=b;i%64=2", Err(Failure::Unusable)),
+            ("a=b;id=2", Err(Failure::Unusable)),
+            ("id=1;a=2", Err(Failure::Unusable)),
+            ("id;a=2&id=1", Err(Failure::Unusable)),
+            ("id=1&id=2", Err(Failure::Unusable)),
+            ("id=1%3Ba", Ok("1;a")),
+            ("a=b;idx=2&id=1&xid=3;4", Ok("1")),
+            ("a=b;c=2", Err(Failure::Absent)),
+            ("", Err(Failure::Absent)),
+        ] {
+            assert_eq!(query_one(query.as_bytes(), "id").as_deref(), want.as_ref().map(|s| *s), "{query}");
+        }
     }
 
     #[test]

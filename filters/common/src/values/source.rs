@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{HeaderName, from_text};
+use crate::matching::pattern::Pattern;
 
 /// Names one value of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +83,13 @@ impl Source {
             "header" => HeaderName::parse(name).map(Source::Header).map_err(|_| unknown()),
             _ => Err(unknown()),
         }
+    }
+
+    /// Whether this is a capture that the path template of its reader does not have, so that it never has a value.
+    #[must_use]
+    pub fn is_uncaptured(&self, pattern: Option<&Pattern>) -> bool {
+        let Source::Path(name) = self else { return false };
+        !pattern.is_some_and(|p| p.captures().any(|c| c == name))
     }
 
     /// Whether a client can set this to anything it likes.

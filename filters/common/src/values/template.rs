@@ -73,6 +73,16 @@ impl Template {
         }
     }
 
+    /// Its text, if that is the name of a source and nothing else: the braces were forgotten, and what tells people apart would
+    /// be one text for everybody.
+    #[must_use]
+    pub fn without_braces(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] if Source::parse(text).is_ok() => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text in front of its first source.
     #[must_use]
     pub fn lead(&self) -> &str {
@@ -174,6 +184,17 @@ mod tests {
         let lone = |text: &str| Template::parse(text).unwrap().lone_source().map(ToString::to_string);
         assert_eq!(lone("{claim.a}").as_deref(), Some("claim.a"));
         assert_eq!((lone("{claim.a} "), lone("a"), lone("{subject}{issuer}")), (None, None, None));
+    }
+
+    #[test]
+    fn a_source_without_its_braces_is_told_from_a_constant() {
+        let forgotten = |text: &str| Template::parse(text).unwrap().without_braces().map(str::to_owned);
+        for source in ["client.ip", "client.ip/24,48", "subject", "claim.email", "header.x", "path.id", "host"] {
+            assert_eq!(forgotten(source).as_deref(), Some(source));
+        }
+        for meant in ["everyone", "user:subject", "{subject}", "subject{issuer}", "{{subject}}", "Host", "a.b"] {
+            assert_eq!(forgotten(meant), None, "{meant}");
+        }
     }
 
     #[test]

@@ -184,6 +184,10 @@ fn parts(
         return Err(error(path, format!("missing or empty; {remedy}")));
     }
     for (n, template) in raw.iter().enumerate() {
+        if let Some(text) = template.without_braces() {
+            let problem = format!("a source without its braces, so one bucket for all; write \"{{{text}}}\"");
+            return Err(error(format!("{path}[{n}]"), problem));
+        }
         for source in template.sources() {
             captured(&format!("{path}[{n}]"), source, pattern)?;
         }
@@ -200,13 +204,10 @@ fn parts(
 /// # Errors
 /// If it is one.
 pub(super) fn captured(path: &str, source: &Source, pattern: Option<&Pattern>) -> Result<(), ConfigError> {
-    match source {
-        Source::Path(name) if !pattern.is_some_and(|p| p.captures().any(|c| c == name)) => {
-            let problem = format!(
-                "{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it"
-            );
-            Err(error(path, problem))
-        }
-        _ => Ok(()),
+    if !source.is_uncaptured(pattern) {
+        return Ok(());
     }
+    let problem =
+        format!("{source} is no capture of this limit's path; add {{NAME}} to match.path, or correct it");
+    Err(error(path, problem))
 }

@@ -123,12 +123,34 @@ impl Condition {
     }
 
     /// Whether a tuple may carry this context: only parameters of the condition, each of its type.
-    #[must_use]
-    pub fn takes(&self, context: &Map<String, Json>) -> bool {
-        context.iter().all(|(key, json)| {
-            let kind = self.parameters.iter().find(|(name, _)| **name == **key);
-            kind.is_some_and(|(_, kind)| Value::read(json, kind).is_ok())
-        })
+    ///
+    /// # Errors
+    /// The first parameter that does not fit, and why; its value does not stand in that.
+    pub fn takes(&self, context: &Map<String, Json>) -> Result<(), String> {
+        for (name, json) in context {
+            let kind =
+                self.parameter(name).ok_or_else(|| format!("{} has no parameter {name}", self.name))?;
+            Value::read(json, kind)
+                .map_err(|Unfit| format!("{name} of {} is not {}", self.name, words(kind)))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a value of this type is written like.
+fn words(kind: &ParameterType) -> &'static str {
+    match kind {
+        ParameterType::Any => "a value",
+        ParameterType::Bool => "true or false",
+        ParameterType::String => "text",
+        ParameterType::Int => "a whole number",
+        ParameterType::Uint => "a whole number of 0 or more",
+        ParameterType::Double => "a number",
+        ParameterType::Duration => "a duration such as 1h30m",
+        ParameterType::Timestamp => "a timestamp such as 2026-12-01T00:00:00Z",
+        ParameterType::IpAddress => "an IP address",
+        ParameterType::List(_) => "a list of the parameter's type",
+        ParameterType::Map(_) => "a map of the parameter's type",
     }
 }
 

@@ -236,9 +236,33 @@ fn every_parameter_is_needed_and_the_tuple_speaks_first() {
     assert_eq!(holds(json!({"a": 1, "b": 1}), json!({"a": 2, "b": 2})), Ok(false));
     assert_eq!(holds(json!({"a": "x", "b": 1}), json!({})), Err(Failure::Unfit(Rc::from("a"))));
     assert_eq!(holds(json!({"a": 1, "b": 1, "c": 1}), json!({})), Ok(true));
-    assert!(compiled.takes(&object(json!({"a": 1}))));
-    assert!(!compiled.takes(&object(json!({"c": 1}))) && !compiled.takes(&object(json!({"a": "x"}))));
+    assert_eq!(compiled.takes(&object(json!({"a": 1}))), Ok(()));
     let none = condition("true", &[]).unwrap();
     assert_eq!(none.holds(&Map::new(), &Map::new()), Ok(true));
     assert_eq!(none.holds(&object(json!({"a": 1})), &Map::new()), Err(Failure::NoParameters));
+}
+
+#[test]
+fn a_context_that_does_not_fit_is_named_without_its_value() {
+    let types = [
+        ("end", ParameterType::Timestamp),
+        ("for", ParameterType::Duration),
+        ("from", ParameterType::IpAddress),
+        ("level", ParameterType::Uint),
+        ("roles", ParameterType::List(Box::new(ParameterType::String))),
+    ];
+    let compiled = condition("true", &types).unwrap();
+    for (context, problem) in [
+        (json!({"ends": "2026-12-01T00:00:00Z"}), " has no parameter ends"),
+        (json!({"end": "2026-12-01"}), " is not a timestamp such as 2026-12-01T00:00:00Z"),
+        (json!({"for": "1 day"}), " is not a duration such as 1h30m"),
+        (json!({"from": "localhost"}), " is not an IP address"),
+        (json!({"level": -1}), " is not a whole number of 0 or more"),
+        (json!({"roles": ["a", 1]}), " is not a list of the parameter's type"),
+    ] {
+        let error = compiled.takes(&object(context.clone())).unwrap_err();
+        assert!(error.ends_with(problem), "{context}: {error}");
+        let name = context.as_object().unwrap().keys().next().unwrap();
+        assert!(error.contains(name), "{context}: {error}");
+    }
 }

@@ -98,7 +98,7 @@ fn one_tuple_that_does_not_fit_keeps_all_out_and_no_id_is_told() {
         ),
         (
             "{\"user\":\"user:SECRET\",\"relation\":\"viewer\",\"object\":\"document:1\",\"condition\":{\"name\":\"early\",\"context\":{\"hour\":\"SECRET\"}}}",
-            "the context",
+            "hour of early is not a whole number",
         ),
     ] {
         let told = problem(&format!("document:1#viewer@user:ann\n{tuple}\n"));

@@ -199,12 +199,10 @@ pub(super) fn fits<'a>(schema: &Schema, tuple: Given<'a>) -> Result<Fits<'a>, St
     let condition = match tuple.condition {
         None => None,
         Some((name, context)) => {
-            let number = schema.condition(name);
-            let number = number.ok_or_else(|| format!("there is no condition {name}"))?;
-            let compiled = schema.conditions.get(usize::from(number));
-            if !compiled.is_some_and(|c| c.takes(context)) {
-                return Err(format!("the context is not one of {name}"));
-            }
+            let found =
+                schema.condition(name).and_then(|n| Some((n, schema.conditions.get(usize::from(n))?)));
+            let (number, compiled) = found.ok_or_else(|| format!("there is no condition {name}"))?;
+            compiled.takes(context)?;
             Some((number, context))
         }
     };

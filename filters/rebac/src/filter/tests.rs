@@ -111,6 +111,21 @@ fn requests_are_questions() {
 }
 
 #[test]
+fn no_cache_keeps_that_something_is_hidden() {
+    let mut filter = filter(&config());
+    let now = Now::at(Wall(1_704_142_800_000_000_000), Mono(0));
+    let mut kept = |path: &str| {
+        let host = MemoryHost::default();
+        host.set_property("portcullis.jwt-auth.subject", "zoe");
+        let step = filter.on_request(&mut Stream::default(), &request("GET", path, &[]), &now, &host);
+        let Step::Reply(reply) = step else { panic!("{path}: it passes") };
+        let no_store = reply.headers.contains(&("cache-control".into(), b"no-store".to_vec()));
+        (reply.status, no_store)
+    };
+    assert_eq!((kept("/hidden/1"), kept("/documents/1")), ((404, true), (403, false)));
+}
+
+#[test]
 fn a_value_never_becomes_another_subject_or_object() {
     let mut filter = filter(&config());
     for subject in ["*", "a#owner", "x:y", "a b", "\u{1}"] {
@@ -199,6 +214,18 @@ fn a_configuration_that_makes_no_sense_is_refused_where_it_does() {
             "side by side",
         ),
         (
+            &format!("{check}/object"),
+            json!("document:{path.doc}"),
+            "rules[2].checks.all[0].object",
+            "path.doc is no capture",
+        ),
+        (
+            &format!("{check}/subject"),
+            json!("user:{path.user}"),
+            "rules[2].checks.all[0].subject",
+            "path.user is no capture",
+        ),
+        (
             &format!("{check}/relation"),
             json!("reader"),
             "rules[2].checks.all[0].relation",
@@ -215,6 +242,12 @@ fn a_configuration_that_makes_no_sense_is_refused_where_it_does() {
             json!({"hour": "1"}),
             "rules[2].checks.all[0].context.hour",
             "parameter",
+        ),
+        (
+            &format!("{check}/context"),
+            json!({"now": "claim.now"}),
+            "rules[2].checks.all[0].context.now",
+            "write \"{claim.now}\"",
         ),
         (&format!("{check}/now"), json!("then"), "rules[2].checks.all[0].now", "parameter"),
     ] {

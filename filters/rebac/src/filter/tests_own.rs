@@ -227,6 +227,7 @@ fn the_endpoint_is_its_own_whatever_the_mode_and_takes_get_alone() {
         panic!("it passes")
     };
     assert_eq!((refused.status, refused.details), (405, "method_not_allowed"));
+    assert!(refused.headers.contains(&("cache-control".into(), b"no-store".to_vec())));
     let mut off = config();
     off["enabled"] = json!(false);
     assert_eq!(reply(&off, &host(&[]), "GET"), (0, "passes"));
@@ -268,6 +269,25 @@ fn what_is_asked_with_is_checked() {
             "rules[0].checks.all[0].tuples[0]",
             "cannot be given",
         ),
+        (
+            "/rules/0/checks/all/0/tuples/0/user",
+            json!("user:{path.user}"),
+            "rules[0].checks.all[0].tuples[0].user",
+            "path.user is no capture",
+        ),
+        (
+            "/rules/0/checks/all/0/tuples/0/object",
+            json!("group:{path.group}"),
+            "rules[0].checks.all[0].tuples[0].object",
+            "path.group is no capture",
+        ),
+        (
+            "/rules/0/checks/all/0/context/level",
+            json!("{path.level}"),
+            "rules[0].checks.all[0].context.level",
+            "path.level is no capture",
+        ),
+        ("/rules/0/match", json!({}), "rules[0].checks.all[0].object", "path.id is no capture"),
         ("/batch/subject", json!("user:{header.x}"), "batch.subject", "not verified"),
         ("/batch/subject", json!("user:ann"), "batch.subject", "not verified"),
         ("/batch/path", json!("checks"), "batch.path", "plain form"),

@@ -5,6 +5,7 @@
 //! | this one | the plugin |
 //! | [`batch`] | the endpoint for many questions |
 //! | `bounds` | numbers and spans of time within bounds |
+//! | `captures` | captures of paths, held to the paths |
 //! | [`engine`] | the model and the tuples |
 //! | [`fetched`] | where tuples are fetched |
 //! | [`remote`] | engines outside the filter |
@@ -13,6 +14,7 @@
 
 pub mod batch;
 mod bounds;
+mod captures;
 pub mod engine;
 pub mod fetched;
 pub mod remote;

@@ -12,7 +12,7 @@ use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
 use super::bounds::is_method;
-use super::error;
+use super::{captures, error};
 use crate::config::rules::{RawCheck, RawChecks, RawOwn, RawRelation, RawRule};
 use crate::engine::Engine;
 use crate::policy::remote::{Remote, Server};
@@ -120,13 +120,16 @@ pub(super) fn rules(
     let mut rules = Vec::new();
     for rule in raw {
         let RawRule { name, matches, checks, hide, on_error: own, mode, percent } = rule;
+        let pattern = matches.as_ref().and_then(|matches| matches.path.clone());
         let (path, name, enforcement) = list.next(Head { name, matches, mode, percent }).map_err(wrong)?;
         let checks = checks.ok_or_else(|| {
             error(format!("{path}.checks"), "missing; write none, {any: [CHECK]} or {all: [CHECK]}")
         })?;
+        let checks = checks_of(&format!("{path}.checks"), checks, engine, identity)?;
+        captures::held(&path, &checks, pattern.as_ref())?;
         rules.push(Rule {
             name,
-            checks: checks_of(&format!("{path}.checks"), checks, engine, identity)?,
+            checks,
             hide: hide == Some(true),
             on_error: own.unwrap_or(on_error),
             enforcement,
@@ -239,6 +242,10 @@ pub(super) fn with(
             let problem = "no condition of the model has this parameter; remove it, or mend its name";
             return Err(error(at(&format!("context.{name}")), problem));
         }
+        if let Some(text) = template.without_braces() {
+            let problem = format!("a source without its braces, so one value for all; write \"{{{text}}}\"");
+            return Err(error(at(&format!("context.{name}")), problem));
+        }
         values.push((name.into(), Filled::new(template, identity)));
     }
     if let Some(now) = &now
@@ -287,11 +294,7 @@ fn own_tuple(
 pub(super) fn fit_for(remote: &Remote, rules: &[Rule]) -> Result<(), ConfigError> {
     let Server::Spicedb(_) = &remote.server else { return Ok(()) };
     for (n, rule) in rules.iter().enumerate() {
-        let (group, checks) = match &rule.checks {
-            Checks::Nothing => continue,
-            Checks::Any(checks) => ("any", checks),
-            Checks::All(checks) => ("all", checks),
-        };
+        let (group, checks) = rule.checks.group();
         if let Some(at) = checks.iter().position(|check| !check.tuples.is_empty()) {
             let problem = "SpiceDB takes no tuples with a question; ask about any of several subjects instead, such as group:{claim.group}#member";
             return Err(error(format!("rules[{n}].checks.{group}[{at}].tuples"), problem));
@@ -327,6 +330,17 @@ pub(super) fn type_of(path: &str, template: &Template, engine: &Engine) -> Resul
         Subject::parse(template.lead()).map_err(|problem| error(path, format!("{problem}; mend it")))?;
     }
     Ok(number)
+}
+
+impl Checks {
+    /// The name of the group, and what is in it.
+    pub(super) fn group(&self) -> (&'static str, &[Check]) {
+        match self {
+            Checks::Nothing => ("none", &[]),
+            Checks::Any(checks) => ("any", checks),
+            Checks::All(checks) => ("all", checks),
+        }
+    }
 }
 
 impl Filled {
