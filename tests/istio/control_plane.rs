@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 use portcullis_tests::client::{self, Response};
+use portcullis_tests::engines::start::free_port;
 use portcullis_tests::paths;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,7 +52,8 @@ impl ControlPlane {
     /// Starts everything and waits until the API serves Istio's kinds and istiod is ready.
     pub(crate) async fn start() -> ControlPlane {
         let folder = TempDir::new().expect("a folder");
-        let (etcd, peer, api, xds, debug, monitoring) = (port(), port(), port(), port(), port(), port());
+        let (etcd, peer, api, xds, debug, monitoring) =
+            (free_port(), free_port(), free_port(), free_port(), free_port(), free_port());
         write_secrets(folder.path(), api);
         let tools = Tools { kubectl: paths::peer("kubectl"), istioctl: paths::peer("istioctl") };
         let plane = ControlPlane { processes: RefCell::default(), folder, tools, xds, debug, monitoring };
@@ -183,11 +185,6 @@ impl ControlPlane {
         }
         panic!("never: {what}\n{}", self.tails());
     }
-}
-
-/// A port that was free a moment ago; these programs cannot choose one themselves.
-pub(crate) fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 async fn client_is_up(port: u16, path: &str, holds: &str) -> bool {

@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use portcullis_tests::bootstrap;
 use portcullis_tests::client::{self, Ask, Response, ask};
+use portcullis_tests::engines::start::free_port;
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::paths;
 use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, port};
+use crate::control_plane::ControlPlane;
 use crate::process::Process;
 
 /// What istiod takes a proxy for.
@@ -107,7 +108,7 @@ impl Proxy {
 
     /// A free port for a proxy.
     pub(crate) fn port() -> u16 {
-        port()
+        free_port()
     }
 
     /// Where it serves.
@@ -205,7 +206,7 @@ async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
 
 /// Connects a proxy that need not accept what istiod gives it; it ends when this is dropped.
 pub(crate) async fn connect(plane: &ControlPlane, role: Role) -> Process {
-    add_pod(plane, role, port()).await;
+    add_pod(plane, role, free_port()).await;
     let file = plane.folder().join("bootstrap.json");
     let mut config = bootstrap_of(role, plane.xds());
     // It would wait for the certificates of its clusters, which nobody gives it, before it asked for listeners.

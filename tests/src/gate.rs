@@ -26,6 +26,21 @@ pub fn config() -> Value {
     })
 }
 
+/// A configuration of one secret that signs, for tests that need very many tokens and nothing but their subjects.
+#[must_use]
+pub fn secret_config(secret: &[u8]) -> Value {
+    json!({
+        "providers": {"corp": {
+            "issuer": "https://id.test",
+            "audiences": "any",
+            "algorithms": ["HS256"],
+            "keys": {"secret": {"value": String::from_utf8_lossy(secret)}}
+        }},
+        "rules": [{"match": {"path": "/**"}, "require": {"any": ["corp"]}}],
+        "unmatched": "deny"
+    })
+}
+
 /// The usual configuration with other fields: JSON pointers and values.
 ///
 /// # Panics

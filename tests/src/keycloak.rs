@@ -1,7 +1,7 @@
 //! A real Keycloak, in a folder of its own, on a port of its own.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Response, ask};
+use crate::engines::start::free_port;
 use crate::envoy::die_with_us;
 use crate::paths;
 
@@ -132,14 +133,6 @@ impl Keycloak {
         assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.text());
         answer
     }
-}
-
-/// A port below those that the system hands out by itself: it takes a minute until Keycloak listens, and by then somebody else
-/// would have it.
-fn free_port() -> u16 {
-    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (first..first + 1_000).find(free).expect("a port")
 }
 
 impl Drop for Keycloak {

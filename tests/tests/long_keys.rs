@@ -32,14 +32,14 @@ async fn gate(server: &KeyServer, upstream: &Upstream, more: Value) -> Envoy {
 }
 
 /// A token by a key that nobody knows; nobody looks at its signature.
-fn unknown(sender: u32, n: u32) -> String {
-    let header = json!({"alg": "RS256", "kid": format!("random-{sender}-{n}")});
+fn unknown(round: u32, sender: u32, n: u32) -> String {
+    let header = json!({"alg": "RS256", "kid": format!("random-{round}-{sender}-{n}")});
     let [header, claims] = [header, tokens::claims()].map(|part| b64(part.to_string()));
     format!("{header}.{claims}.{}", b64([7; 256]))
 }
 
 /// Sends them as the clock says, whether or not the ones before are answered; gives the rate.
-async fn flood(envoy: &Envoy) -> f64 {
+async fn flood(envoy: &Envoy, round: u32) -> f64 {
     let begun = Instant::now();
     let to = envoy.address();
     let senders: Vec<_> = (0..SENDERS)
@@ -51,7 +51,7 @@ async fn flood(envoy: &Envoy) -> f64 {
                 for n in 0..REQUESTS {
                     turns.tick().await;
                     let mut beside = connection.beside().unwrap();
-                    let request = ask(to, "GET", "/").bearer(&unknown(sender, n)).http2();
+                    let request = ask(to, "GET", "/").bearer(&unknown(round, sender, n)).http2();
                     answers.push(tokio::spawn(async move { beside.send(request).await.unwrap() }));
                 }
                 let sent = begun.elapsed();
@@ -104,11 +104,17 @@ async fn a_thousand_unknown_keys_a_second_cause_no_more_than_the_configured_fetc
             }
         });
         let begun = Instant::now();
-        let rate = flood(&envoy).await;
+        // A machine that does other things too may not send as many at once: then another flood follows.
+        let mut rate = 0.0;
+        for round in 0..5 {
+            if rate < 1_000.0 {
+                rate = flood(&envoy, round).await;
+            }
+        }
+        let fetches = server.fetches("/keys") - 1;
         let intervals = begun.elapsed().as_secs() / interval;
         over.store(true, Ordering::SeqCst);
         let served = others.await.unwrap();
-        let fetches = server.fetches("/keys") - 1;
         println!(
             "{rate:.0} unknown keys a second in {:?}: {fetches} fetches, at most one in {interval} s; {served} others served",
             begun.elapsed()
@@ -118,9 +124,10 @@ async fn a_thousand_unknown_keys_a_second_cause_no_more_than_the_configured_fetc
             fetches > 1 && fetches <= 1 + usize::try_from(intervals).unwrap(),
             "{fetches} in {intervals} intervals"
         );
-        let counted =
-            envoy.metric("portcullis_key_refetches_total{plugin=\"jwt-auth\",provider=\"corp\"}").await;
-        assert_eq!(counted, Some(f64::from(u32::try_from(fetches).unwrap())));
+        // One may be under way.
+        let series = "portcullis_key_refetches_total{plugin=\"jwt-auth\",provider=\"corp\"}";
+        let arrived = || f64::from(u32::try_from(server.fetches("/keys") - 1).unwrap());
+        envoy.wait_until("as many counted", async || envoy.metric(series).await == Some(arrived())).await;
         assert!(served > 0 && rate >= 1_000.0, "{rate} a second");
     }
 }

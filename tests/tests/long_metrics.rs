@@ -8,6 +8,7 @@ use std::sync::Arc;
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::flood::{self, Write};
+use portcullis_tests::gate::secret_config;
 use portcullis_tests::prometheus::{self, sum};
 use portcullis_tests::tokens::{self, Signer};
 use serde_json::{Value, json};
@@ -85,18 +86,9 @@ async fn a_million_paths_leave_series_and_memory_flat() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_subjects_leave_series_and_memory_flat() {
     const SECRET: &[u8] = b"a secret of this test, and of nobody else";
-    let jwt_auth = Plugin::new(
-        "jwt-auth",
-        json!({
-            "providers": {"corp": {
-                "issuer": "https://id.test", "audiences": "any", "algorithms": ["HS256"],
-                "keys": {"secret": {"value": String::from_utf8_lossy(SECRET)}}
-            }},
-            "rules": [{"match": {"path": "/**"}, "require": {"any": ["corp"]}}],
-            "unmatched": "deny",
-            "cache": {"size": "256KiB"}
-        }),
-    );
+    let mut jwt_auth = secret_config(SECRET);
+    jwt_auth["cache"] = json!({"size": "256KiB"});
+    let jwt_auth = Plugin::new("jwt-auth", jwt_auth);
     let metrics = metrics(json!({"consumers": {"from": "subject", "allow": ["user-7"], "top": 20}}));
     let signer = Signer::hmac("none", SECRET);
     let claims = tokens::claims();

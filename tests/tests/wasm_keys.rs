@@ -75,6 +75,8 @@ fn ten_wait_for_the_first_keys_and_survive_the_one_that_came_first() {
     assert_eq!(went, Went::Waits);
     assert_eq!(plugin.vm().tick_millis(), 2, "the fetch begins at once");
     let others: Vec<Stream> = (0..10).map(|_| ask(&plugin, &token()).0).collect();
+    let waiting = || world.metric(&["portcullis_key_requests_waiting.plugin=.=jwt-auth"]);
+    assert_eq!(waiting(), 11);
     plugin.tick();
     assert_eq!(plugin.vm().tick_millis(), 50);
     let [call] = &plugin.vm().callouts()[..] else { panic!("one call") };
@@ -83,7 +85,10 @@ fn ten_wait_for_the_first_keys_and_survive_the_one_that_came_first() {
         assert!(call.headers.contains(&(header.0.into(), header.1.into())), "{:?}", call.headers);
     }
     first.end();
+    plugin.tick();
+    assert_eq!(waiting(), 10, "who leaves waits no more");
     plugin.answer_http(call.token, &OK, &good());
+    assert_eq!(waiting(), 0);
     for stream in others {
         assert_eq!(stream.went(), Went::On);
         assert_eq!(stream.header("x-user").as_deref(), Some("ann"));
@@ -166,8 +171,12 @@ fn nobody_waits_longer_than_allowed_nor_for_what_cannot_come() {
 fn those_who_wait_are_bounded() {
     let world = world();
     let plugin = worker(&world, json!({}));
+    // The gauge is of all workers; this one's bound is its own.
+    let elsewhere = worker(&world, json!({}));
+    let (_other, _) = ask(&elsewhere, &token());
     let waiting: Vec<Stream> = (0..1024).map(|_| ask(&plugin, &token()).0).collect();
     assert!(waiting.iter().all(|stream| stream.went() == Went::Waits));
+    assert_eq!(world.metric(&["portcullis_key_requests_waiting"]), 1025);
     assert!(is_unavailable(&ask(&plugin, &token()).1.reply()));
     assert_eq!(world.metric(&["portcullis_key_waits_total", "outcome=.=refused"]), 1);
     // Who leaves makes room.

@@ -239,9 +239,14 @@ pub struct GrpcTarget(Rc<str>);
 impl GrpcTarget {
     /// The longest cluster and authority together, in bytes: the SDK takes the target as text, and a protobuf length
     /// of 128 or more is no text.
-    pub const MAX: usize = 120;
+    pub const MAX: usize = 117;
 
-    /// `GrpcService{envoy_grpc{cluster_name, authority}}`; `None` if the two are too long or not ASCII.
+    /// `max_receive_message_length`, 2,080,834 bytes: Envoy would gather a message of any length before the filter sees it. The
+    /// number is the largest whose bytes are text.
+    const BOUND: &str = "\u{22}\u{04}\u{08}\u{80}\u{7f}";
+
+    /// `GrpcService{envoy_grpc{cluster_name, authority, max_receive_message_length}}`; `None` if the first two are too long or not
+    /// ASCII.
     #[must_use]
     pub fn new(cluster: &str, authority: &str) -> Option<GrpcTarget> {
         let length = cluster.len().checked_add(authority.len())?;
@@ -253,6 +258,7 @@ impl GrpcTarget {
         if !authority.is_empty() {
             push_field(&mut inner, 2, authority)?;
         }
+        inner.push_str(Self::BOUND);
         let mut service = String::new();
         push_field(&mut service, 1, &inner)?;
         Some(GrpcTarget(service.into()))
@@ -290,7 +296,7 @@ pub enum Answer {
     Grpc {
         /// The status code, 0 for OK.
         status: u32,
-        /// The serialized response, empty unless OK.
+        /// The serialized response; unless OK, the text that came with the status.
         message: Vec<u8>,
     },
     /// Our deadline came first.
@@ -388,10 +394,11 @@ mod tests {
     #[test]
     fn a_grpc_target_is_a_serialized_message_and_never_a_bare_name() {
         let target = GrpcTarget::new("users", "").unwrap();
-        assert_eq!(target.as_str().as_bytes(), b"\x0a\x07\x0a\x05users");
+        assert_eq!(target.as_str().as_bytes(), b"\x0a\x0d\x0a\x05users\x22\x04\x08\xc2\x80\x7f");
         let target = GrpcTarget::new("users", "a.b").unwrap();
-        assert_eq!(target.as_str().as_bytes(), b"\x0a\x0c\x0a\x05users\x12\x03a.b");
-        assert_eq!(GrpcTarget::new(&"c".repeat(121), ""), None);
-        assert!(GrpcTarget::new(&"c".repeat(60), &"a".repeat(60)).is_some());
+        assert_eq!(target.as_str().as_bytes(), b"\x0a\x12\x0a\x05users\x12\x03a.b\x22\x04\x08\xc2\x80\x7f");
+        assert_eq!(GrpcTarget::new(&"c".repeat(118), ""), None);
+        let longest = GrpcTarget::new(&"c".repeat(60), &"a".repeat(57)).unwrap();
+        assert_eq!(longest.as_str().as_bytes().get(..2), Some(&[0x0a, 127][..]));
     }
 }

@@ -5,7 +5,6 @@
 //! from [`Label::ALL`]) turn them into Prometheus labels. Both lists are closed: the dashboards, the rules, the
 //! bootstrap and the docs are made from them.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::facts::Outcome;
@@ -186,14 +185,15 @@ fn push_clean(name: &mut String, value: &str) {
 #[derive(Debug)]
 pub struct Series<K> {
     family: &'static Family,
-    ids: BTreeMap<K, Option<MetricId>>,
+    /// In the order of their keys. A tree would be code of its own for each type of key, some kilobytes of every module.
+    ids: Vec<(K, Option<MetricId>)>,
 }
 
 impl<K: Ord> Series<K> {
     /// No series yet.
     #[must_use]
     pub fn new(family: &'static Family) -> Self {
-        Series { family, ids: BTreeMap::new() }
+        Series { family, ids: Vec::new() }
     }
 
     /// The series of `key`; `values` gives its labels if it is new.
@@ -203,13 +203,14 @@ impl<K: Ord> Series<K> {
         key: K,
         values: impl FnOnce() -> Vec<V>,
     ) -> Option<MetricId> {
-        if let Some(known) = self.ids.get(&key) {
-            return *known;
-        }
+        let place = match self.ids.binary_search_by(|(known, _)| known.cmp(&key)) {
+            Ok(place) => return self.ids.get(place).and_then(|(_, id)| *id),
+            Err(place) => place,
+        };
         let values = values();
         let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
         let id = host.define(self.family.kind, &self.family.series(&values)).ok();
-        self.ids.insert(key, id);
+        self.ids.insert(place, (key, id));
         id
     }
 

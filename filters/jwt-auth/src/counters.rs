@@ -6,9 +6,9 @@ use portcullis_common::host::{Host, MetricKind};
 use portcullis_common::metrics::{DECISIONS, Decisions, Family, Label, Series};
 
 /// All metrics of this filter.
-pub const FAMILIES: [&Family; 12] = [
+pub const FAMILIES: [&Family; 13] = [
     &DECISIONS, &FAILURES, &VERIFIED, &VERIFIER, &DEMO_KEYS, &FETCHES, &AGE, &HELD, &SKIPPED, &REFETCHES,
-    &MISSES, &WAITS,
+    &MISSES, &WAITS, &WAITING,
 ];
 
 /// For operators: which check failed. Clients see `token_malformed` and `token_invalid`.
@@ -99,6 +99,14 @@ pub const WAITS: Family = Family {
     help: "Waits of requests for keys or a deny list, by how they ended: `woken`, `timeout`, or `refused` for want of room.",
 };
 
+/// Requests that wait now.
+pub const WAITING: Family = Family {
+    name: "portcullis_key_requests_waiting",
+    kind: MetricKind::Gauge,
+    labels: &[Label::Plugin],
+    help: "Requests that wait for keys or a deny list now, of all workers.",
+};
+
 /// The counters.
 #[derive(Debug)]
 pub struct Counters {
@@ -116,6 +124,9 @@ pub struct Counters {
     refetches: Series<Rc<str>>,
     misses: Series<Rc<str>>,
     waits: Series<&'static str>,
+    waiting: Series<()>,
+    /// What of the gauge is this VM's.
+    told: i64,
 }
 
 impl Counters {
@@ -136,6 +147,8 @@ impl Counters {
             refetches: Series::new(&REFETCHES),
             misses: Series::new(&MISSES),
             waits: Series::new(&WAITS),
+            waiting: Series::new(&WAITING),
+            told: 0,
         }
     }
 
@@ -212,6 +225,20 @@ impl Counters {
     pub fn waited(&mut self, host: &dyn Host, outcome: &'static str) {
         let plugin = &self.plugin;
         self.waits.count(host, outcome, || vec![&**plugin, outcome]);
+    }
+
+    /// So many requests wait in this VM. The gauge is the whole process's, so it is told the difference.
+    pub fn waiting(&mut self, host: &dyn Host, requests: usize) {
+        let now = i64::try_from(requests).unwrap_or(i64::MAX);
+        let change = now.saturating_sub(self.told);
+        if change == 0 {
+            return;
+        }
+        let plugin = &self.plugin;
+        if let Some(gauge) = self.waiting.id(host, (), || vec![plugin]) {
+            host.increment(gauge, change);
+        }
+        self.told = now;
     }
 }
 

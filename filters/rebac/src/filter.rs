@@ -350,8 +350,9 @@ impl Rebac {
         if outcome != Outcome::Deny {
             return Step::Allow(Edits::verdict(verdict));
         }
-        // Both say something about the object: that it is there, or that there are tuples of it.
-        let tells = matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved);
+        // Each says something about the object: that it is there, or that there are tuples of it.
+        let tells =
+            matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved | Reason::CheckTooLong);
         let hidden = tells && of_rule.is_some_and(|r| r.hide);
         let refusal = Refusal::new(if hidden { Reason::NotFound } else { reason });
         let mut refusal = self.helped(refusal, reason, now);

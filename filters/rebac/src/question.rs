@@ -35,6 +35,33 @@ impl fmt::Display for Question {
     }
 }
 
+impl Question {
+    /// About how many bytes of text it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let tuple = |tuple: &Tuple| {
+            let context = tuple.condition.as_ref().map_or(0, |condition| of_map(&condition.context));
+            [tuple.subject.len(), tuple.relation.len(), tuple.object.len(), context].iter().sum::<usize>()
+        };
+        let tuples: usize = self.tuples.iter().map(tuple).sum();
+        let triple = self.subject.len().saturating_add(self.relation.len()).saturating_add(self.object.len());
+        triple.saturating_add(tuples).saturating_add(of_map(&self.context))
+    }
+}
+
+fn of_map(map: &Map<String, Value>) -> usize {
+    map.iter().map(|(name, value)| name.len().saturating_add(of_value(value))).sum()
+}
+
+fn of_value(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(of_value).sum(),
+        Value::Object(map) => of_map(map),
+        _ => size_of::<u64>(),
+    }
+}
+
 /// What fills in the questions about one request.
 #[derive(Clone, Copy)]
 pub struct Filler<'a> {

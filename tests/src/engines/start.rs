@@ -136,11 +136,12 @@ fn answers(kind: Kind, port: u16) -> bool {
     answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 404")
 }
 
-/// A port below those that the system hands out by itself: it takes a moment until the server listens, and by then somebody else
-/// would have it.
-fn free_port() -> u16 {
+/// A port for a server that cannot choose one, below those that the system hands out by itself: it takes a moment until the server
+/// listens, and by then somebody else would have it. Processes that run beside each other begin far from each other.
+#[must_use]
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 12_000 + u16::try_from(std::process::id() % 8_000).unwrap_or_default();
+    let first = 12_000 + u16::try_from(std::process::id() * 61 % 12_000).unwrap_or_default();
     loop {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 8_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

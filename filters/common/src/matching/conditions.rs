@@ -88,21 +88,30 @@ impl<'de> Deserialize<'de> for HostPattern {
     }
 }
 
-/// The host of an authority: lower case, without port, one trailing dot dropped; `None` with user information or if it
-/// is empty.
+/// The host of an authority: lower case, without port, one trailing dot dropped; `None` if it is empty, or with anything else beside
+/// host and port: Envoy holds the whole authority to its virtual hosts, and nothing may stand there that only one of the two reads.
 #[must_use]
 pub fn host_of(authority: &[u8]) -> Option<Vec<u8>> {
-    if authority.contains(&b'@') {
-        return None;
-    }
+    bare(authority).map(<[u8]>::to_ascii_lowercase)
+}
+
+/// Whether an authority is a host, with a port or without.
+#[must_use]
+pub fn is_host(authority: &[u8]) -> bool {
+    bare(authority).is_some()
+}
+
+fn bare(authority: &[u8]) -> Option<&[u8]> {
     let end = match authority.first() {
         // An IPv6 literal: the port comes after the bracket.
         Some(b'[') => authority.iter().position(|&b| b == b']').map(|at| at.saturating_add(1))?,
         _ => authority.iter().position(|&b| b == b':').unwrap_or(authority.len()),
     };
-    let host = authority.get(..end)?;
+    let (host, rest) = authority.split_at_checked(end)?;
+    let is_port = |port: &[u8]| (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    let is_plain = rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port);
     let host = host.strip_suffix(b".").unwrap_or(host);
-    if host.is_empty() { None } else { Some(host.to_ascii_lowercase()) }
+    (is_plain && !host.is_empty() && !host.contains(&b'@')).then_some(host)
 }
 
 /// A method. Methods are case-sensitive (RFC 9110, section 9.1); the registered ones are in upper case.
@@ -315,6 +324,14 @@ mod tests {
             ("a.b.", Some("a.b")),
             ("[2001:DB8::1]:443", Some("[2001:db8::1]")),
             ("user@host", None),
+            ("host:80@host", None),
+            ("www.example.com:x.secret.example.com", None),
+            ("www.example.com:", None),
+            ("www.example.com:123456", None),
+            ("www.example.com:+80", None),
+            ("a:1:2", None),
+            ("[::1].secret.example.com", None),
+            ("[::1]80", None),
             ("", None),
             (":80", None),
             ("[::1", None),

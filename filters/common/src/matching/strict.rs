@@ -1,5 +1,6 @@
 //! What a filter that decides who may do what refuses to match: a request that somebody else could read in another way.
 
+use super::conditions::is_host;
 use super::path::{EncodedSlash, NormalPath};
 use super::rules::Rules;
 use crate::headers::Lookup;
@@ -16,7 +17,7 @@ pub fn path<'a>(
     request: &'a Request,
     slash: EncodedSlash,
 ) -> Result<Option<NormalPath<'a>>, Reason> {
-    if rules.ask_for_host() && request.authority().contains(&b'@') {
+    if rules.ask_for_host() && !is_host(request.authority()) {
         return Err(Reason::AmbiguousHost);
     }
     if rules.headers().iter().any(|name| request.headers.get(name.as_str()) == Lookup::Many) {

@@ -338,12 +338,11 @@ pub(super) fn switch_to(context: u32) -> Result<(), HostFailure> {
     done(unsafe { imports::proxy_set_effective_context(context) })
 }
 
-/// The gRPC status of the answer that is being delivered.
-pub(super) fn grpc_status() -> u32 {
+/// The gRPC status of the answer that is being delivered, and its message.
+pub(super) fn grpc_status() -> (u32, Vec<u8>) {
     const UNKNOWN: u32 = 2;
     let (mut code, mut data, mut size) = (UNKNOWN, null_mut(), 0);
     // SAFETY: the results live through the call.
     let status = unsafe { imports::proxy_get_status(&raw mut code, &raw mut data, &raw mut size) };
-    // The message is taken over to be freed.
-    taken(status, data, size).map_or(UNKNOWN, |_| code)
+    taken(status, data, size).map_or((UNKNOWN, Vec::new()), |message| (code, message))
 }

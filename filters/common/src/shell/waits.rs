@@ -271,7 +271,8 @@ pub(super) fn http_answer<F: Filter>(headers: usize, body: usize) -> Answer {
 /// The gRPC answer that is being delivered.
 pub(super) fn grpc_answer<F: Filter>(status: u32) -> Answer {
     if status != 0 {
-        return Answer::Grpc { status: calls::grpc_status().max(status), message: Vec::new() };
+        let (code, message) = calls::grpc_status();
+        return Answer::Grpc { status: code.max(status), message };
     }
     match calls::buffer(Buffer::GrpcMessage, F::MAX_ANSWER) {
         Ok(message) => Answer::Grpc { status: 0, message },

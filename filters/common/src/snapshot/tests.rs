@@ -1,6 +1,7 @@
 //! Several VMs over one shared data, and a server that is whatever a test makes of it.
 
 use super::*;
+use crate::filter::{Answer, Callout};
 use crate::memory::{MemoryHost, SharedData};
 use std::collections::BTreeSet;
 use times::Times;

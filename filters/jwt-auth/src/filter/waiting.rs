@@ -6,7 +6,8 @@ use portcullis_common::clock::Mono;
 use portcullis_common::filter::Step;
 use portcullis_common::host::Host;
 
-use super::{Asked, JwtAuth, Rejection};
+use super::judgement::Rejection;
+use super::{Asked, JwtAuth};
 use crate::servers::{MOVED, What};
 
 /// The most requests that wait at once, in one worker.
@@ -75,8 +76,7 @@ impl JwtAuth {
             return None;
         }
         if matches!(patience, Patience::Fresh) {
-            // One is this filter's own.
-            if Rc::strong_count(&self.waiting) > MAX_WAITING {
+            if self.waiting() >= MAX_WAITING {
                 self.counters.waited(asked.host, "refused");
                 return None;
             }
@@ -85,6 +85,7 @@ impl JwtAuth {
             }
         }
         stream.waits = Some(Rc::clone(&self.waiting));
+        self.tell_waiting(asked.host);
         let refusal = (refusal.0, refusal.1.clone());
         let waiting = Waiting { since, until, refusal, epoch: self.servers.epoch() };
         Some(Step::Wait(MOVED, until.since(now), waiting))
@@ -93,6 +94,17 @@ impl JwtAuth {
     pub(super) fn count_wait(&mut self, host: &dyn Host, patience: &Patience, how: &'static str) {
         if !matches!(patience, Patience::Fresh) {
             self.counters.waited(host, how);
+            self.tell_waiting(host);
         }
+    }
+
+    /// Brings the gauge up to date. Who leaves says nothing to the filter, so every tick looks.
+    pub(super) fn tell_waiting(&mut self, host: &dyn Host) {
+        self.counters.waiting(host, self.waiting());
+    }
+
+    fn waiting(&self) -> usize {
+        // One is this filter's own.
+        Rc::strong_count(&self.waiting).saturating_sub(1)
     }
 }

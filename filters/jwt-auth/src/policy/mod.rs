@@ -4,14 +4,18 @@
 //! |---|---|
 //! | this one | the plugin |
 //! | [`provider`] | who issues tokens, and what is asked of them |
+//! | `issuers` | whose tokens are a provider's |
+//! | `together` | what providers must be beside each other |
 //! | [`keys`] | where keys and deny lists come from |
 //! | [`places`] | where tokens are |
 //! | [`rules`] | which requests need what |
 
+mod issuers;
 pub mod keys;
 pub mod places;
 pub mod provider;
 pub mod rules;
+mod together;
 
 use std::rc::Rc;
 
@@ -26,8 +30,8 @@ use portcullis_common::matching::rules::Rules;
 use portcullis_common::mode::Enforcement;
 use portcullis_common::values::source::Source;
 
-use self::provider::{headers_free, told_apart};
 use self::rules::NO_RULES;
+use self::together::{headers_free, told_apart};
 use crate::config::RawConfig;
 use crate::credentials::Location;
 use crate::resource::Resource;

@@ -7,6 +7,7 @@ use portcullis_common::config::{ConfigError, HeaderName};
 use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
+use super::issuers::issuers;
 use super::keys::{Keys, Source as Fetched, Whose, deny, keys};
 use super::places::{default_locations, place};
 use super::{Notes, below, error};
@@ -16,7 +17,7 @@ use crate::config::provider::{AbsentType, Expiration, RawAudiences, RawClaimHead
 use crate::credentials::Location;
 use crate::deny::Deny;
 use crate::identity::ClaimHeader;
-use crate::issuer::{Issuers, is_trust_domain};
+use crate::issuer::Issuers;
 use crate::keys::KeySet;
 use crate::profile::{Kind, Profile};
 
@@ -173,75 +174,6 @@ pub(super) fn provider(
     })
 }
 
-fn issuers(path: &str, raw: &mut RawProvider) -> Result<Issuers, ConfigError> {
-    let at = |field: &str| below(path, field);
-    let boxed = |list: Vec<String>| list.into_iter().map(Into::into).collect();
-    let spiffe = raw.profile == Some(Profile::Spiffe);
-    let values = raw.issuer_values.take();
-    if values.is_some() && raw.issuer_template.is_none() {
-        return Err(error(at("issuer_values"), "without issuer_template; write both, or leave it out"));
-    }
-    match (raw.issuer.take(), raw.issuers.take(), raw.issuer_template.take(), raw.trust_domain.take()) {
-        (None, None, None, Some(domain)) if spiffe => {
-            if !is_trust_domain(&domain) {
-                return Err(error(
-                    at("trust_domain"),
-                    "not a trust domain; write its name, such as example.org",
-                ));
-            }
-            Ok(Issuers::TrustDomain(format!("spiffe://{domain}/").into()))
-        }
-        (None, None, None, None) if spiffe => {
-            Err(error(at("trust_domain"), "missing; write the name of the trust domain, such as example.org"))
-        }
-        (_, _, _, Some(_)) => {
-            Err(error(at("trust_domain"), "beside an issuer, or without profile: spiffe; keep one of them"))
-        }
-        _ if spiffe => {
-            Err(error(at("issuer"), "iss is not what tells JWT-SVIDs apart; write trust_domain instead"))
-        }
-        (None, None, None, None) => Err(error(at("issuer"), "missing; write the exact iss of the tokens")),
-        (Some(one), None, None, None) if !one.is_empty() => Ok(Issuers::Exact(vec![one.into()])),
-        (None, Some(list), None, None) if !list.is_empty() && !list.iter().any(String::is_empty) => {
-            Ok(Issuers::Exact(boxed(list)))
-        }
-        (None, None, Some(template), None) => issuer_template(path, template, values.unwrap_or_default()),
-        (Some(_), None, None, None) => Err(error(at("issuer"), "empty; write the exact iss of the tokens")),
-        (None, Some(_), None, None) => Err(error(at("issuers"), "empty; write the exact iss of the tokens")),
-        _ => Err(error(at("issuer"), "beside issuers or issuer_template; keep one of the three")),
-    }
-}
-
-fn issuer_template(
-    path: &str,
-    template: Template,
-    raw: std::collections::BTreeMap<String, Vec<String>>,
-) -> Result<Issuers, ConfigError> {
-    let at = |field: &str| below(path, field);
-    let mut values = Vec::new();
-    for (text, list) in raw {
-        let place = at(&format!("issuer_values.{text}"));
-        let source = Source::parse(&text).ok().filter(|source| template.sources().any(|s| s == source));
-        let source = source
-            .ok_or_else(|| error(&*place, "not a claim of issuer_template; write one of its claims"))?;
-        if list.is_empty() || list.iter().any(String::is_empty) {
-            return Err(error(place, "empty, so no token would do; list the values that it may have"));
-        }
-        values.push((source, list.into_iter().map(Into::into).collect()));
-    }
-    let sources: Vec<&Source> = template.sources().collect();
-    only_claims(&at("issuer_template"), sources.iter().copied())?;
-    if sources.is_empty() {
-        return Err(error(at("issuer_template"), "no claim in it; write issuer instead"));
-    }
-    if let Some(missing) = sources.iter().find(|s| !values.iter().any(|(source, _)| source == **s)) {
-        let problem =
-            format!("{missing} has no values; list those that it may have, such as {{{missing}: [VALUE]}}");
-        return Err(error(at("issuer_values"), problem));
-    }
-    Ok(Issuers::Template { template, values })
-}
-
 fn kind(
     path: &str,
     profile: Profile,
@@ -310,7 +242,10 @@ fn claim_header(path: &str, raw: RawClaimHeader) -> Result<ClaimHeader, ConfigEr
     }
 }
 
-fn only_claims<'a>(path: &str, sources: impl IntoIterator<Item = &'a Source>) -> Result<(), ConfigError> {
+pub(super) fn only_claims<'a>(
+    path: &str,
+    sources: impl IntoIterator<Item = &'a Source>,
+) -> Result<(), ConfigError> {
     match sources.into_iter().find(|source| !matches!(source, Source::Claim(_))) {
         Some(source) => Err(error(path, format!("{source} is no claim; write claim.NAME"))),
         None => Ok(()),
@@ -327,57 +262,4 @@ fn from_token_only(path: &str, template: &Template) -> Result<(), ConfigError> {
         }
         None => Ok(()),
     }
-}
-
-/// No header that the proxy owns or that carries a token may be set from a claim.
-///
-/// # Errors
-/// The first one that would be.
-pub(super) fn headers_free(providers: &[Provider], locations: &[Location]) -> Result<(), ConfigError> {
-    let carries = |name: &HeaderName| {
-        locations.iter().any(
-            |l| matches!(l, Location::Scheme { name: n, .. } | Location::Header { name: n, .. } if n == name),
-        )
-    };
-    for provider in providers {
-        let claims = provider.claim_headers.iter().map(|(name, _)| ("claim_headers", name));
-        let payload = provider.payload_header.iter().map(|name| ("payload_header", name));
-        if let Some((field, name)) =
-            claims.chain(payload).find(|(_, name)| name.is_reserved() || carries(name))
-        {
-            let problem = format!(
-                "{} belongs to the proxy or carries tokens; choose another header, such as x-user",
-                name.as_str()
-            );
-            return Err(error(format!("providers.{}.{field}", provider.name), problem));
-        }
-    }
-    Ok(())
-}
-
-/// With several providers, no two of them may give the same subject: their templates are one and the same with the issuer in
-/// it, or start with different text.
-///
-/// # Errors
-/// The first pair that could.
-pub(super) fn told_apart(providers: &[Provider]) -> Result<(), ConfigError> {
-    let same = providers.windows(2).all(|pair| matches!(pair, [a, b] if a.subject == b.subject));
-    // A JWT-SVID's issuer is not checked, so it tells nobody apart.
-    let checked = |p: &Provider| !matches!(p.issuers, Issuers::TrustDomain(_));
-    let by_issuer = |p: &Provider| checked(p) && p.subject.sources().any(|s| *s == Source::Issuer);
-    if same && providers.iter().all(by_issuer) {
-        return Ok(());
-    }
-    for (n, a) in providers.iter().enumerate() {
-        for (m, b) in providers.iter().enumerate() {
-            if n != m && b.subject.lead().starts_with(a.subject.lead()) {
-                let problem = format!(
-                    "could be the subject of provider {} too; write \"{{issuer}}#{{claim.sub}}\" in all of them, start each with its own text, or set shared_namespace: true",
-                    b.name
-                );
-                return Err(error(format!("providers.{}.subject", a.name), problem));
-            }
-        }
-    }
-    Ok(())
 }

@@ -76,13 +76,13 @@ pub enum Fault {
 /// A value, or why there is none.
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
-/// The value of an expression for these parameters.
-///
-/// # Errors
-/// If it has none.
-pub fn value(expression: &Expression, parameters: &[Value]) -> Result<Value> {
+/// The value of an expression for these parameters, and the steps that it took: those of reading the parameters count.
+pub(super) fn value(expression: &Expression, parameters: &[Value]) -> (Result<Value>, u32) {
     let steps = Cell::new(MAX_STEPS);
-    Evaluation { parameters, steps: &steps }.of(expression, &mut Vec::new())
+    let evaluation = Evaluation { parameters, steps: &steps };
+    let read = parameters.iter().try_for_each(|parameter| evaluation.spend(weight(parameter)));
+    let value = read.and_then(|()| evaluation.of(expression, &mut Vec::new()));
+    (value, MAX_STEPS.saturating_sub(steps.get()))
 }
 
 #[derive(Clone, Copy)]
@@ -93,9 +93,9 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     fn spend(self, steps: usize) -> Result<()> {
-        let steps = u32::try_from(steps).map_err(|_| Fault::Cost)?;
-        self.steps.set(self.steps.get().checked_sub(steps).ok_or(Fault::Cost)?);
-        Ok(())
+        let left = u32::try_from(steps).ok().and_then(|steps| self.steps.get().checked_sub(steps));
+        self.steps.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Fault::Cost)
     }
 
     fn of(self, expression: &Expression, locals: &mut Vec<Value>) -> Result<Value> {

@@ -71,6 +71,31 @@ impl Condition {
     /// # Errors
     /// Why it has no answer. A parameter that is missing is a failure also where the expression would not ask for it.
     pub fn holds(&self, request: &Map<String, Json>, tuple: &Map<String, Json>) -> Result<bool, Failure> {
+        self.evaluate(request, tuple).0
+    }
+
+    /// As [`Condition::holds`], with the steps that it took.
+    pub fn evaluate(
+        &self,
+        request: &Map<String, Json>,
+        tuple: &Map<String, Json>,
+    ) -> (Result<bool, Failure>, u32) {
+        match self.values(request, tuple) {
+            Err(failure) => (Err(failure), 1),
+            Ok(values) => {
+                let (value, steps) = eval::value(&self.expression, &values);
+                let holds = match value {
+                    Ok(Value::Bool(holds)) => Ok(holds),
+                    Err(eval::Fault::Cost) => Err(Failure::Cost),
+                    Ok(_) | Err(_) => Err(Failure::Evaluation),
+                };
+                (holds, steps)
+            }
+        }
+    }
+
+    /// The values of the parameters.
+    fn values(&self, request: &Map<String, Json>, tuple: &Map<String, Json>) -> Result<Vec<Value>, Failure> {
         if self.parameters.is_empty() && !(request.is_empty() && tuple.is_empty()) {
             return Err(Failure::NoParameters);
         }
@@ -88,11 +113,7 @@ impl Condition {
             missing.sort_unstable();
             return Err(Failure::Missing(missing));
         }
-        match eval::value(&self.expression, &values) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Err(eval::Fault::Cost) => Err(Failure::Cost),
-            Ok(_) | Err(_) => Err(Failure::Evaluation),
-        }
+        Ok(values)
     }
 
     /// The type of a parameter.

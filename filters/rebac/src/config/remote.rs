@@ -46,7 +46,7 @@ pub struct RawSpicedb {
     #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
     pub cluster: Option<String>,
     /// The server's host, with its port if that is not the scheme's. Default: the cluster's name. With `grpc`, cluster and authority
-    /// have at most 120 bytes together.
+    /// have at most 117 bytes together.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub authority: Option<String>,
     /// `grpc`, or `http` for its HTTP gateway. Default `grpc`.

@@ -369,18 +369,18 @@ impl<'a> Run<'a> {
     fn through(&mut self, object: u32, number: u16, depth: u32, onward: Onward<'_>) -> Outcome {
         let mut all = Any::default();
         let (mut once, mut failed) = (false, None);
-        let stored = self.store.of(object, number);
-        let own = of_question(&self.edges, object, number).len();
+        let stored = onward.from(self.store.of(object, number));
+        let own = onward.from(of_question(&self.edges, object, number)).len();
         for at in 0..own.saturating_add(stored.len()) {
             let found = match at.checked_sub(own) {
-                None => of_question(&self.edges, object, number).get(at).copied().map(Found::own),
+                None => {
+                    onward.from(of_question(&self.edges, object, number)).get(at).copied().map(Found::own)
+                }
                 Some(at) => stored.get(at).copied().map(Found::stored),
             };
             let Some(found) = found else { continue };
             let next = match onward {
-                Onward::Related if found.edge.related().is_none() => continue,
                 Onward::Related => found.edge.related(),
-                Onward::To(_) if found.edge.facet != ONE => continue,
                 Onward::To(targets) => {
                     let kind = self.numbers.kind(found.edge.subject);
                     targets.iter().find(|(k, _)| Some(*k) == kind).map(|(_, target)| *target)
@@ -409,18 +409,21 @@ impl<'a> Run<'a> {
         all.outcome()
     }
 
-    /// Whether a tuple's condition holds.
-    fn holds(&self, found: Found) -> Result<bool, Fault> {
+    /// Whether a tuple's condition holds. What that takes counts, for there may be one for each of many tuples.
+    fn holds(&mut self, found: Found) -> Result<bool, Fault> {
         let Some(at) = found.edge.condition.checked_sub(1) else { return Ok(true) };
         let list = if found.own { &self.conditioned } else { &self.store.conditioned };
         let conditioned = usize::try_from(at).ok().and_then(|at| list.get(at));
         let condition = conditioned.and_then(|c| self.schema.conditions.get(usize::from(c.condition)));
         let (Some(conditioned), Some(condition)) = (conditioned, condition) else { return Ok(false) };
-        condition
-            .holds(self.question.context, &conditioned.context)
-            .map_err(|failure| Fault::Condition(Rc::clone(&condition.name), failure))
+        let (holds, took) = condition.evaluate(self.question.context, &conditioned.context);
+        self.steps = self.steps.saturating_sub(took / OF_CONDITIONS);
+        holds.map_err(|failure| Fault::Condition(Rc::clone(&condition.name), failure))
     }
 }
+
+/// How many steps of a condition are as much work as one of the engine's.
+const OF_CONDITIONS: u32 = 8;
 
 /// By which relation the way goes on from a subject.
 #[derive(Clone, Copy)]
@@ -429,6 +432,18 @@ enum Onward<'a> {
     Related,
     /// By that of its type; a type that is not listed is passed over.
     To(&'a [(u16, u16)]),
+}
+
+impl Onward<'_> {
+    /// Those of an object's tuples that lead on. They are sorted by what they are on, so that none is passed over one by one.
+    fn from(self, edges: &[Edge]) -> &[Edge] {
+        let related = store::related(0);
+        let part = match self {
+            Onward::Related => edges.get(edges.partition_point(|e| e.facet < related)..),
+            Onward::To(_) => edges.get(..edges.partition_point(|e| e.facet == ONE)),
+        };
+        part.unwrap_or_default()
+    }
 }
 
 /// A tuple, and whether it is one of the question.

@@ -148,6 +148,32 @@ fn ways_have_a_limit_of_length_and_answers_one_of_steps() {
 }
 
 #[test]
+fn what_conditions_take_counts_and_tuples_that_do_not_lead_on_do_not() {
+    let model = "model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user, group#member with fits]
+condition fits(text: string) {
+  text.matches('^(a|aa)*b$')
+}
+";
+    let conditioned = |n| {
+        let condition = Some(Conditioned { name: "fits".into(), context: Map::new() });
+        Tuple { condition, ..Tuple::parse(&format!("group:all#member@group:{n}#member")).unwrap() }
+    };
+    let plain = |n| Tuple::parse(&format!("group:all#member@user:{n}")).unwrap();
+    let tuples: Vec<Tuple> = (0..5_000).map(plain).chain((0..100).map(conditioned)).collect();
+    let engine = Engine::new(&parser::parse(model).unwrap(), &tuples).unwrap();
+    let asked =
+        |text: String| ask(&engine, "group:all#member@user:nobody", &[], json!({"text": text})).unwrap();
+    let few = asked("a".into());
+    assert_eq!((few.holds, few.steps), (Ok(false), 101), "one to begin, and one for each that could lead on");
+    assert_eq!(asked("a".repeat(1_000)).holds, Err(Fault::Steps));
+}
+
+#[test]
 fn conditions_count_and_their_failures_only_where_nothing_else_holds() {
     let engine = engine(&[
         "group:a#member@user:ann in_time",

@@ -14,6 +14,7 @@ use crate::combine::{self, Answered, Group, Judgement};
 use crate::judge::{self, Asks};
 use crate::policy::remote::Server;
 use crate::policy::{Beside, Policy};
+use crate::remote::breaker::Pass;
 use crate::remote::client::{Next, carried};
 use crate::remote::errand::{Errand, Slot, Stage, is_decided};
 use crate::remote::freshness;
@@ -142,6 +143,7 @@ impl Rebac {
             attempt: 0,
             sent: now,
             batches: Vec::new(),
+            pass: Pass::default(),
         };
         match client.begin(remote, errand, now, host) {
             Next::Done(answers) => {

@@ -213,7 +213,7 @@ pub(super) fn remote(raw: &mut RawConfig) -> Result<Option<Remote>, ConfigError>
         server,
         calls: checked_calls(&format!("{path}.calls"), &calls)?,
         cache,
-        freshness: freshness.map_or_else(|| Ok(Freshness::default()), checked_freshness)?,
+        freshness: checked_freshness(freshness.unwrap_or_default())?,
         watch,
     }))
 }
@@ -257,7 +257,7 @@ fn spicedb_server(raw: RawSpicedb) -> Result<(Spicedb, RawCalls), ConfigError> {
     let grpc = match raw.protocol.unwrap_or_default() {
         Protocol::Http => None,
         Protocol::Grpc => Some(GrpcTarget::new(&place.cluster, &place.authority).ok_or_else(|| {
-            error(at("cluster"), "longer than 120 bytes with its authority; give it a shorter name")
+            error(at("cluster"), "longer than 117 bytes with its authority; give it a shorter name")
         })?),
     };
     let token = raw.token.ok_or_else(|| error(at("token"), "missing; write {env: NAME}"))?;

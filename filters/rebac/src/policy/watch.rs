@@ -45,7 +45,7 @@ pub(super) fn spicedb(raw: RawSpicedbWatch, server: &Spicedb) -> Result<(Rules, 
             let cluster = cluster.unwrap_or_else(|| server.place.cluster.to_string());
             let place = place(PATH, Some(cluster), raw.authority)?;
             GrpcTarget::new(&place.cluster, &place.authority).ok_or_else(|| {
-                error(at("cluster"), "longer than 120 bytes with its authority; give it a shorter name")
+                error(at("cluster"), "longer than 117 bytes with its authority; give it a shorter name")
             })?
         }
     };

@@ -10,7 +10,7 @@ use portcullis_common::host::Host;
 use portcullis_common::reason::Reason;
 use portcullis_common::request::Request;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Pass};
 use super::epoch::Floor;
 use super::errand::{Errand, Slot, Stage};
 use super::fault::{Fault, Why};
@@ -44,7 +44,7 @@ pub struct Client {
     breaker: Breaker,
     flights: Flights,
     /// Flights whose question the plugin itself asks, by the tag of its call.
-    own: BTreeMap<u64, Rc<Flight>>,
+    own: BTreeMap<u64, (Rc<Flight>, Pass)>,
     tags: u64,
     budget: Budget,
     tokens: Tokens,
@@ -270,14 +270,15 @@ impl Client {
         if timeout == Duration::ZERO {
             return self.give_up(errand, Why::Timeout, now, host);
         }
-        if !self.breaker.lets(now) {
+        let Some(pass) = self.breaker.lets(now) else {
             return self.give_up(errand, Why::Paused, now, host);
-        }
+        };
+        errand.pass = pass;
         let most = match &remote.server {
             Server::Openfga(_) => openfga::BATCH,
             Server::Spicedb(_) => spicedb::BATCH,
         };
-        errand.batches = open.chunks(most).map(<[usize]>::to_vec).collect();
+        errand.batches = errand.batched(open, most);
         let mut callouts = Vec::with_capacity(errand.batches.len());
         for batch in &errand.batches {
             let flights: Vec<&Rc<Flight>> =
@@ -402,16 +403,19 @@ impl Client {
         for flight in self.flights.orphans() {
             match self.bearer(remote, now) {
                 Err(NoToken) => self.flights.postpone(&flight),
-                Ok(bearer) if self.breaker.lets(now) => {
+                Ok(bearer) => {
+                    let Some(pass) = self.breaker.lets(now) else {
+                        self.end(&flight, Err(Fault::Unavailable(Why::Paused)), host);
+                        continue;
+                    };
                     self.tags = self.tags.wrapping_add(1) & 0xffff_ffff;
                     let tag = FLIGHT | self.tags;
                     self.meter.asked(host, 1);
                     let timeout = remote.calls.timeout;
                     let callout = self.call(remote, &[&flight], bearer.as_ref(), &[], timeout, now);
                     steps.push(RootStep::Call { tag, callout });
-                    self.own.insert(tag, flight);
+                    self.own.insert(tag, (flight, pass));
                 }
-                Ok(_) => self.end(&flight, Err(Fault::Unavailable(Why::Paused)), host),
             }
         }
         steps.extend(self.flights.ended().into_iter().map(RootStep::Wake));
@@ -434,7 +438,7 @@ impl Client {
             }
             return Some(if fetched { vec![RootStep::Wake(TOKEN)] } else { Vec::new() });
         }
-        let flight = self.own.remove(&tag)?;
+        let (flight, _pass) = self.own.remove(&tag)?;
         let sent = flight.left.at;
         let outcome = self.read(remote, &[&flight], answer, sent, now, host).pop();
         self.end(&flight, outcome.unwrap_or(Err(Fault::Unavailable(Why::Garbled))), host);

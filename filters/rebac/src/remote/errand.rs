@@ -8,11 +8,15 @@ use portcullis_common::filter::WaitKey;
 use portcullis_common::reason::Reason;
 
 use super::Outcome;
+use super::breaker::Pass;
 use super::fault::Fault;
 use super::flight::{Flight, Lead};
 use super::freshness::Wanted;
 use crate::combine::{Answered, Group};
 use crate::question::Question;
+
+/// How many bytes of questions one call carries: OpenFGA takes requests of 600 KiB, of which JSON's own characters are a part.
+const LARGEST: usize = 200 << 10;
 
 /// A request's questions, and how far they got.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Errand {
     pub sent: Mono,
     /// The slots of each call.
     pub batches: Vec<Vec<usize>>,
+    /// Leave to ask, held until the answers came.
+    pub pass: Pass,
 }
 
 /// What an errand waits for.
@@ -112,6 +118,27 @@ impl Slot {
 }
 
 impl Errand {
+    /// These slots, in calls of at most `most` questions and about [`LARGEST`] bytes.
+    #[must_use]
+    pub fn batched(&self, open: Vec<usize>, most: usize) -> Vec<Vec<usize>> {
+        let mut batches: Vec<Vec<usize>> = Vec::new();
+        let mut room = 0;
+        for at in open {
+            let size = self.slots.get(at).and_then(Slot::led).map_or(0, |flight| flight.question.size());
+            match batches.last_mut().filter(|batch| batch.len() < most && size <= room) {
+                Some(batch) => {
+                    batch.push(at);
+                    room = room.saturating_sub(size);
+                }
+                None => {
+                    batches.push(vec![at]);
+                    room = LARGEST.saturating_sub(size);
+                }
+            }
+        }
+        batches
+    }
+
     /// The slots that this errand asks and that have no answer.
     #[must_use]
     pub fn unanswered(&self) -> Vec<usize> {

@@ -102,14 +102,18 @@ impl Fault {
     }
 }
 
-/// The canonical codes of gRPC, which SpiceDB answers with by either protocol.
+/// What SpiceDB says of a way that is too long, under a code that it has for what the schema lacks too.
+const TOO_DEEP: &[u8] = b"exceeded the allowable maximum depth";
+
+/// The canonical codes of gRPC, which SpiceDB answers with by either protocol; `said` is the text beside it.
 #[must_use]
-pub fn of_grpc(code: u64, with_token: bool) -> Fault {
+pub fn of_grpc(code: u64, said: &[u8], with_token: bool) -> Fault {
     match code {
         // What a token can cause, where there is one: ids were held to the engine's grammar before.
         3 | 11 if with_token => Fault::Freshness,
         3 => Fault::Value,
         4 => Fault::Unavailable(Why::Timeout),
+        9 if said.windows(TOO_DEEP.len()).any(|text| text == TOO_DEEP) => Fault::TooLong,
         5 | 9 => Fault::Mapping,
         // The wrong key. It says nothing about the subject.
         7 | 16 => Fault::Credentials,

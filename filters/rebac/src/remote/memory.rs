@@ -87,11 +87,11 @@ impl Memory {
             self.cache.remove(key);
             return Found::Nothing;
         }
-        let full = match (self.epoch.is_watched(now), entry.holds) {
-            (true, _) => self.rules.watched,
-            (false, true) => self.rules.allow,
-            (false, false) => self.rules.deny,
-        };
+        let of_kind = if entry.holds { self.rules.allow } else { self.rules.deny };
+        if of_kind == Duration::ZERO {
+            return Found::Nothing;
+        }
+        let full = if self.epoch.is_watched(now) { self.rules.watched } else { of_kind };
         let hundredth = full.checked_div(100).unwrap_or_default();
         let time = full.saturating_sub(hundredth.saturating_mul(u32::from(entry.shorter)));
         let age = now.since(entry.left.at);
@@ -109,10 +109,10 @@ impl Memory {
     /// answered already. `random` is any byte.
     pub fn put(&mut self, key: &[u8], holds: bool, wanted: &Wanted, left: Departure, random: u8) {
         let Some(before) = self.forget(key, left) else { return };
-        let of_kind = if holds { self.rules.allow } else { self.rules.deny };
-        if of_kind == Duration::ZERO {
+        if (self.rules.allow, self.rules.deny) == (Duration::ZERO, Duration::ZERO) {
             return;
         }
+        // An answer of a kind that is not remembered stays all the same: an older one of the other kind may still be on its way.
         let since = match wanted {
             Wanted::Any => None,
             Wanted::Since(token) => Some(Rc::clone(token)),
@@ -251,8 +251,10 @@ mod tests {
         let mut memory = memory(5);
         memory.rules.deny = Duration::ZERO;
         memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(0), epoch: 0 }, 0);
-        memory.put(b"k", false, &Wanted::Fresh, Departure { at: Mono(1), epoch: 0 }, 0);
+        memory.put(b"k", false, &Wanted::Fresh, Departure { at: Mono(2), epoch: 0 }, 0);
         assert_eq!(memory.get(b"k", &Wanted::Any, Mono(2)), Found::Nothing);
+        memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(1), epoch: 0 }, 0);
+        assert_eq!(memory.get(b"k", &Wanted::Any, Mono(2)), Found::Nothing, "its question left before");
         memory.put(b"k", true, &Wanted::Any, Departure { at: Mono(3), epoch: 0 }, 0);
         assert_eq!(memory.forget(b"k", Departure { at: Mono(2), epoch: 0 }), None, "it is older");
         assert_eq!(memory.forget(b"k", Departure { at: Mono(4), epoch: 1 }), None, "it is of another epoch");

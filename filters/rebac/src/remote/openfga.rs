@@ -90,14 +90,17 @@ pub fn read(answer: &Answer, count: usize) -> Vec<Outcome> {
     }
     let garbled = || Err(Fault::Unavailable(Why::Garbled));
     // What is an error cannot be an answer too.
-    let Some(json) = json.filter(|json| !json.contains_key("code")) else { return vec![garbled(); count] };
+    let contradicts = if count == 1 { ["code", "error", "result"] } else { ["code", "error", "allowed"] };
+    let json = json.filter(|json| !contradicts.iter().any(|field| json.contains_key(*field)));
+    let Some(json) = json else { return vec![garbled(); count] };
     if count == 1 {
         let allowed = json.get("allowed").and_then(Value::as_bool);
         return vec![allowed.map_or_else(garbled, Ok)];
     }
-    let results = json.get("result");
+    // An answer to what nobody asked is not an answer to this.
+    let results = json.get("result").and_then(Value::as_object).filter(|results| results.len() <= count);
     let one = |n: usize| {
-        let result = results.and_then(|r| r.get(n.to_string()))?;
+        let result = results.and_then(|r| r.get(&n.to_string()))?;
         match (result.get("allowed"), result.get("error")) {
             (Some(Value::Bool(allowed)), None) => Some(Ok(*allowed)),
             (None, Some(error)) => {
@@ -118,6 +121,8 @@ fn refused(status: u16, json: Option<&Map<String, Value>>) -> Fault {
         400 => of_code(field("code"), field("message")),
         401 | 403 => Fault::Credentials,
         404 => Fault::Model,
+        // The request is larger than the server takes: that does not mean that it is away.
+        _ if field("code") == "resource_exhausted" => Fault::TooLong,
         _ => Fault::Unavailable(Why::Status),
     }
 }
@@ -207,6 +212,8 @@ mod tests {
             r#"{"allowed":false,"\u0061llowed":true}"#,
             r#"{"allowed":true,"code":"validation_error"}"#,
             r#"{"allowed":true,"x":{"y":1,"y":2}}"#,
+            r#"{"allowed":true,"error":{"message":"x"}}"#,
+            r#"{"allowed":true,"result":{"0":{"allowed":false}}}"#,
         ] {
             assert_eq!(read(&ok(two), 1), std::slice::from_ref(&garbled), "{two}");
         }
@@ -214,6 +221,8 @@ mod tests {
             r#"{"result":{"0":{"allowed":false,"allowed":true},"1":{"allowed":true}}}"#,
             r#"{"result":{"0":{"allowed":false},"1":{"allowed":true},"0":{"allowed":true}}}"#,
             r#"{"code":"validation_error","result":{"0":{"allowed":true},"1":{"allowed":true}}}"#,
+            r#"{"error":"x","result":{"0":{"allowed":true},"1":{"allowed":true}}}"#,
+            r#"{"result":{"0":{"allowed":true},"1":{"allowed":true},"7":{"allowed":false}}}"#,
         ] {
             assert_eq!(read(&ok(two), 2), [garbled.clone(), garbled.clone()], "{two}");
         }

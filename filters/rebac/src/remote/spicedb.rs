@@ -167,13 +167,15 @@ pub fn read(answer: &Answer, questions: &[&Question], with_token: bool) -> Vec<O
     let all = |fault: Fault| vec![Err(fault); questions.len()];
     let read = match answer {
         Answer::Grpc { status: 0, message } if message.len() <= super::MAX_ANSWER => {
-            from_message(message, questions)
+            from_message(message, questions, with_token)
         }
         Answer::Grpc { status: 0, .. } => return all(Fault::Unavailable(Why::Reset)),
-        Answer::Grpc { status, .. } => return all(fault::of_grpc(u64::from(*status), with_token)),
+        Answer::Grpc { status, message } => {
+            return all(fault::of_grpc(u64::from(*status), message, with_token));
+        }
         other => match super::http(other) {
             Err(fault) => return all(fault),
-            Ok((200, body)) => from_json(body, questions),
+            Ok((200, body)) => from_json(body, questions, with_token),
             Ok((status, body)) => return all(refused(status, body, with_token)),
         },
     };
@@ -185,10 +187,15 @@ fn refused(status: u16, body: &[u8], with_token: bool) -> Fault {
     let json = super::object(body);
     let code = json.as_ref().and_then(|j| j.get("code")).and_then(Value::as_u64);
     match (code, status) {
-        (Some(code @ 1..=16), 400..) => fault::of_grpc(code, with_token),
+        (Some(code @ 1..=16), 400..) => fault::of_grpc(code, said(json.as_ref()), with_token),
         (_, 401 | 403) => Fault::Credentials,
         _ => Fault::Unavailable(Why::Status),
     }
+}
+
+/// The text of an error.
+fn said(error: Option<&Map<String, Value>>) -> &[u8] {
+    error.and_then(|e| e.get("message")).and_then(Value::as_str).unwrap_or_default().as_bytes()
 }
 
 const HAS: u64 = 2;
@@ -204,7 +211,7 @@ fn outcome(permissionship: u64, missing: &[&str]) -> Option<Outcome> {
     }
 }
 
-fn from_message(message: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
+fn from_message(message: &[u8], questions: &[&Question], with_token: bool) -> Option<Vec<Outcome>> {
     if questions.len() == 1 {
         return decided(message, 2).map(|outcome| vec![outcome]);
     }
@@ -231,11 +238,15 @@ fn from_message(message: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>>
                 }
                 (2, Field::Bytes(item)) => outcome = Some(decided(item, 1)?),
                 (3, Field::Bytes(status)) => {
-                    let code = protobuf::fields(status).find_map(|field| match field {
-                        Ok((1, Field::Number(code))) => Some(code),
-                        _ => None,
-                    });
-                    outcome = Some(Err(fault::of_grpc(code.unwrap_or(2), false)));
+                    let (mut code, mut said) = (2, &[][..]);
+                    for field in protobuf::fields(status) {
+                        match field.ok()? {
+                            (1, Field::Number(number)) => code = number,
+                            (2, Field::Bytes(text)) => said = text,
+                            _ => {}
+                        }
+                    }
+                    outcome = Some(Err(fault::of_grpc(code, said, with_token)));
                 }
                 _ => {}
             }
@@ -257,6 +268,8 @@ fn decided(message: &[u8], first: u32) -> Option<Outcome> {
     let (mut permissionship, mut missing) = (0, Vec::new());
     for field in protobuf::fields(message) {
         match field.ok()? {
+            // One that stands twice says two things.
+            (n, Field::Number(_)) if n == first && permissionship != 0 => return None,
             (n, Field::Number(value)) if n == first => permissionship = value,
             (n, Field::Bytes(info)) if n == first.saturating_add(1) => {
                 for field in protobuf::fields(info) {
@@ -271,7 +284,7 @@ fn decided(message: &[u8], first: u32) -> Option<Outcome> {
     outcome(permissionship, &missing)
 }
 
-fn from_json(body: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
+fn from_json(body: &[u8], questions: &[&Question], with_token: bool) -> Option<Vec<Outcome>> {
     // What is an error cannot be an answer too.
     let json = super::object(body).filter(|json| !json.contains_key("code"))?;
     if questions.len() == 1 {
@@ -289,7 +302,7 @@ fn from_json(body: &[u8], questions: &[&Question]) -> Option<Vec<Outcome>> {
             (Some(item), None) => of_json(item.as_object()?),
             (None, Some(error)) => {
                 let code = error.get("code").and_then(Value::as_u64);
-                Some(Err(fault::of_grpc(code.unwrap_or(2), false)))
+                Some(Err(fault::of_grpc(code.unwrap_or(2), said(error.as_object()), with_token)))
             }
             _ => None,
         }
@@ -363,9 +376,12 @@ mod tests {
         assert_eq!(read_one(b"\x0a\x02\x0a\x00\x10\x02"), [Ok(true)]);
         assert_eq!(read_one(b"\x10\x01"), [Ok(false)]);
         assert_eq!(read_one(b"\x10\x03\x1a\x06\x0a\x01a\x0a\x01b"), [Err(Fault::Condition("a b".into()))]);
-        for bad in [&b""[..], b"\x10\x00", b"\x10\x04", b"\x10", b"\xff\xff"] {
+        for bad in [&b""[..], b"\x10\x00", b"\x10\x04", b"\x10", b"\xff\xff", b"\x10\x01\x10\x02"] {
             assert_eq!(read_one(bad), [Err(Fault::Unavailable(Why::Garbled))], "{bad:?}");
         }
+        let deep =
+            b"the check request has exceeded the allowable maximum depth of 50: this usually indicates";
+        assert_eq!(read(&grpc(9, deep), &asked, false), [Err(Fault::TooLong)]);
         for (status, with_token, fault) in [
             (3, false, Fault::Value),
             (3, true, Fault::Freshness),
@@ -399,6 +415,9 @@ mod tests {
         let read = |message: &[u8]| read(&grpc(0, message), &asked, false);
         assert_eq!(read(&[pair(&one, yes), pair(&two, no)].concat()), [Ok(true), Ok(false)]);
         assert_eq!(read(&[pair(&one, error), pair(&two, yes)].concat()), [Err(Fault::Mapping), Ok(true)]);
+        // A token that the client made up is the client's fault, and says nothing of the engine.
+        let future = [pair(&one, b"\x1a\x02\x08\x0b"), pair(&two, yes)].concat();
+        assert_eq!(super::read(&grpc(0, &future), &asked, true), [Err(Fault::Freshness), Ok(true)]);
         let garbled = vec![Err(Fault::Unavailable(Why::Garbled)); 2];
         assert_eq!(read(&[pair(&two, yes), pair(&one, no)].concat()), garbled);
         assert_eq!(read(&pair(&one, yes)), garbled);
@@ -443,6 +462,12 @@ mod tests {
         ]});
         let answers = read(&ok(&bulk.to_string()), &[&one, &two], false);
         assert_eq!(answers, [Ok(false), Err(Fault::Mapping)]);
+        let future = json!({"pairs": [
+            {"request": json_item(&one), "error": {"code": 11, "message": ""}},
+            {"request": json_item(&two), "error": {"code": 9, "message": "exceeded the allowable maximum depth of 50"}},
+        ]});
+        let answers_to_future = read(&ok(&future.to_string()), &[&one, &two], true);
+        assert_eq!(answers_to_future, [Err(Fault::Freshness), Err(Fault::TooLong)]);
         let garbled = [Err(Fault::Unavailable(Why::Garbled)), Err(Fault::Unavailable(Why::Garbled))];
         for (place, value, is_ours) in [
             (
