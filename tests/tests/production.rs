@@ -24,8 +24,10 @@ fn cluster<'a>(config: &'a mut Value, name: &str) -> &'a mut Value {
     clusters.iter_mut().find(|c| c["name"] == name).unwrap()
 }
 
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
 fn manager(config: &Value) -> &Value {
-    &config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    config.pointer(MANAGER).unwrap()
 }
 
 /// The chain, with a key server and an upstream of ours.
@@ -293,4 +295,78 @@ async fn connections_and_requests_have_a_ceiling() {
         })
         .await;
     assert!(client::get(edge.envoy.admin(), "/ready").await.is_some_and(|r| r.status == 200));
+}
+
+/// Private addresses count as inside for an Envoy that is told nothing better.
+#[tokio::test]
+async fn no_client_is_inside() {
+    let edge = Edge::start().await;
+    let request = ask(edge.envoy.address(), "GET", "/health")
+        .header("x-answer-status", "503")
+        .header("x-envoy-retry-on", "5xx")
+        .header("x-envoy-max-retries", "3");
+    assert_eq!(request.send().await.status, 503);
+    assert_eq!(edge.upstream.seen(), 1, "the client had it tried again");
+}
+
+#[tokio::test]
+async fn what_would_change_the_method_or_the_path_reaches_no_upstream() {
+    let edge = Edge::start().await;
+    let names = [
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("x-original-url", "/orders/2"),
+        ("x-rewrite-url", "/orders/2"),
+        ("x-kept", "1"),
+    ];
+    let request = ask(edge.envoy.address(), "GET", "/orders/1").bearer(&edge.token("ann"));
+    let answer =
+        names.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = answer.json()["headers"].clone();
+    let left: Vec<&str> = names.iter().map(|(name, _)| *name).filter(|name| !seen[name].is_null()).collect();
+    assert_eq!(left, ["x-kept"]);
+}
+
+/// The limit on guessing holds a place for each request until it is answered.
+#[tokio::test]
+async fn many_who_wait_for_a_slow_upstream_are_no_guessers() {
+    let edge = Edge::start().await;
+    let held = |_| {
+        let request = ask(edge.envoy.address(), "GET", "/health").header("x-answer-hold", "1");
+        tokio::spawn(request.send())
+    };
+    let all: Vec<_> = (0..90).map(held).collect();
+    edge.envoy.wait_until("all wait", async || edge.upstream.seen() == 90).await;
+    edge.upstream.release();
+    for request in all {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+}
+
+/// The route that is a comment in the file, switched on.
+#[tokio::test]
+async fn websockets_pass_the_whole_chain_where_a_route_lets_them() {
+    let text = std::fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
+    let switched = text.replace("# - match: {prefix: /orders/,", "- match: {prefix: /orders/,");
+    let switched = switched
+        .replace("#   route: {cluster: upstream, timeout: 0s,", "  route: {cluster: upstream, timeout: 0s,");
+    let switched = examples::parse(&switched).unwrap();
+    let routes = manager(&switched)["route_config"].clone();
+    assert_eq!(routes["virtual_hosts"][0]["routes"].as_array().unwrap().len(), 2);
+    let edge = Edge::start_with(|config| {
+        *config.pointer_mut(&format!("{MANAGER}/route_config")).unwrap() = routes;
+    })
+    .await;
+    let open = async |token: Option<String>| -> String {
+        let head = "GET /orders/1 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
+        let token = token.map(|t| format!("authorization: Bearer {t}\r\n")).unwrap_or_default();
+        let answer = raw(edge.envoy.address(), format!("{head}{token}\r\n").as_bytes()).await;
+        String::from_utf8_lossy(&answer).split("\r\n").next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(open(None).await, "HTTP/1.1 401 Unauthorized");
+    assert_eq!(open(Some(edge.token("bob"))).await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(edge.upstream.seen(), 0);
+    assert_eq!(open(Some(edge.token("ann"))).await, "HTTP/1.1 101 Switching Protocols");
 }
