@@ -345,14 +345,21 @@ async fn many_who_wait_for_a_slow_upstream_are_no_guessers() {
     }
 }
 
-/// The route that is a comment in the file, switched on.
+/// The file with those comments switched on that start with these lines.
+fn without_comment(first: &[&str]) -> Value {
+    let text = std::fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
+    let (mut lines, mut on) = (Vec::new(), false);
+    for line in text.lines() {
+        on = line.trim_start().starts_with('#')
+            && (on || first.iter().any(|f| line.trim_start().starts_with(f)));
+        lines.push(if on { line.replacen("# ", "", 1) } else { line.to_owned() });
+    }
+    examples::parse(&lines.join("\n")).unwrap()
+}
+
 #[tokio::test]
 async fn websockets_pass_the_whole_chain_where_a_route_lets_them() {
-    let text = std::fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
-    let switched = text.replace("# - match: {prefix: /orders/,", "- match: {prefix: /orders/,");
-    let switched = switched
-        .replace("#   route: {cluster: upstream, timeout: 0s,", "  route: {cluster: upstream, timeout: 0s,");
-    let switched = examples::parse(&switched).unwrap();
+    let switched = without_comment(&["# - match: {prefix: /orders/"]);
     let routes = manager(&switched)["route_config"].clone();
     assert_eq!(routes["virtual_hosts"][0]["routes"].as_array().unwrap().len(), 2);
     let edge = Edge::start_with(|config| {
@@ -369,4 +376,35 @@ async fn websockets_pass_the_whole_chain_where_a_route_lets_them() {
     assert_eq!(open(Some(edge.token("bob"))).await, "HTTP/1.1 403 Forbidden");
     assert_eq!(edge.upstream.seen(), 0);
     assert_eq!(open(Some(edge.token("ann"))).await, "HTTP/1.1 101 Switching Protocols");
+}
+
+#[tokio::test]
+async fn a_prometheus_elsewhere_sees_the_statistics_and_nothing_else_of_admin() {
+    let mut switched = without_comment(&["# - name: scrape", "# - name: admin"]);
+    let edge = Edge::start_with(|config| {
+        let admin = config["admin"]["address"].clone();
+        let target = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+        *cluster(&mut switched, "admin").pointer_mut(target).unwrap() = admin;
+        let resources = &mut config["static_resources"];
+        resources["clusters"].as_array_mut().unwrap().push(cluster(&mut switched, "admin").clone());
+        let mut listener = switched["static_resources"]["listeners"][1].clone();
+        listener["address"]["socket_address"]["port_value"] = 0.into();
+        resources["listeners"].as_array_mut().unwrap().push(listener);
+    })
+    .await;
+    let to = edge.envoy.listener("scrape");
+    assert_eq!(edge.get("/orders/1", "ann").await.status, 200);
+    let scraped = async || ask(to, "GET", "/stats/prometheus").send().await;
+    edge.envoy
+        .wait_until("series", async || scraped().await.text().contains("portcullis_requests_total{"))
+        .await;
+    for (method, path) in [
+        ("POST", "/quitquitquit"),
+        ("GET", "/config_dump"),
+        ("POST", "/stats/prometheus"),
+        ("GET", "/stats"),
+        ("GET", "/stats/prometheus/../../config_dump"),
+    ] {
+        assert_eq!(ask(to, method, path).send().await.status, 404, "{method} {path}");
+    }
 }
