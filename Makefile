@@ -42,7 +42,7 @@ check: toolchain ## checks CONFIG= (files, folders) without Envoy, every error w
 	@$(CHECK) $(CONFIG) $(if $(FILTER),--filter $(FILTER)) $(OPTIONS) $(if $(REQUEST),--request "$$REQUEST")
 
 import: toolchain ## writes FROM='s jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours; says what it leaves behind
-	@$(CHECK) --import $(FROM)
+	@$(CHECK) --import $(if $(AS),--as $(AS)) $(FROM)
 
 lint: toolchain ## rustfmt, clippy for both targets, rustdoc, cargo-deny
 	@tests/lint

@@ -169,7 +169,8 @@ impl ControlPlane {
         self.must(&["delete", "services", "--all", "--namespace", "orders"], None).await;
     }
 
-    fn kubeconfig(&self) -> String {
+    /// Where the file is that says how to reach the API.
+    pub(crate) fn kubeconfig(&self) -> String {
         self.folder.path().join("kubeconfig").to_string_lossy().into_owned()
     }
 

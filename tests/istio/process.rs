@@ -44,7 +44,6 @@ impl Process {
     }
 
     /// Asks it to end, and waits a while for it: some programs end what they started only then.
-    #[allow(dead_code, reason = "only one ring has such a program")]
     #[allow(unsafe_code, reason = "kill(2) of a child that was not waited for")]
     #[allow(clippy::disallowed_methods, reason = "it waits for a condition")]
     pub(crate) fn ask_to_end(&mut self) {

@@ -41,7 +41,8 @@ pub(crate) const WAYPOINT: Role = Role {
 };
 
 impl Role {
-    fn pod(self) -> String {
+    /// The name of its pod.
+    pub(crate) fn pod(self) -> String {
         format!("{}-pod", self.kind)
     }
 
@@ -179,7 +180,7 @@ impl Proxy {
 }
 
 /// Has the API know the proxy's pod, running, and a service in front of `port` of it.
-async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
+pub(crate) async fn add_pod(plane: &ControlPlane, role: Role, port: u16) {
     plane.apply(&role.objects(port)).await;
     let status = json!({"status": {
         "phase": "Running", "podIP": role.address, "podIPs": [{"ip": role.address}],

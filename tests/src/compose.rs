@@ -35,6 +35,8 @@ fn files() -> Vec<(&'static str, String)> {
         ("envoy.yaml", chain.to_string()),
         ("tuples/tuples.txt", tuples),
         ("keycloak.yaml", keycloak().to_string()),
+        ("rebac-openfga.yaml", envoy("envoy/rebac-openfga.yaml").to_string()),
+        ("rebac-spicedb.yaml", envoy("envoy/rebac-spicedb.yaml").to_string()),
         ("grafana/datasources/prometheus.yaml", datasource().to_string()),
         ("grafana/dashboards/portcullis.yaml", dashboards().to_string()),
     ];
@@ -111,7 +113,9 @@ fn place(value: &mut Value) {
             if map.contains_key("port_value") && map.get("address") == Some(&json!("127.0.0.1")) {
                 let service = match map.get("port_value").and_then(Value::as_u64) {
                     Some(8_080) => "upstream",
+                    Some(8_090) => "openfga",
                     Some(8_180) => "keycloak",
+                    Some(50_051) => "spicedb",
                     _ => "0.0.0.0",
                 };
                 map.insert("address".into(), service.into());
@@ -172,6 +176,17 @@ mod tests {
         assert!(text.contains("\"issuer\":\"http://KEYCLOAK_ADDRESS/realms/demo\""), "{text}");
         assert!(text.contains("{\"KEYCLOAK_ADDRESS\":\"keycloak\"}"), "{text}");
         assert!(text.contains("{\"address\":\"keycloak\",\"port_value\":8180}"), "{text}");
+    }
+
+    #[test]
+    fn engines_are_asked_in_their_containers() {
+        for (name, place) in [
+            ("envoy/rebac-openfga.yaml", "{\"address\":\"openfga\",\"port_value\":8090}"),
+            ("envoy/rebac-spicedb.yaml", "{\"address\":\"spicedb\",\"port_value\":50051}"),
+        ] {
+            let text = envoy(name).to_string();
+            assert!(text.contains(place), "{text}");
+        }
     }
 
     #[test]

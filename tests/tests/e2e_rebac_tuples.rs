@@ -33,6 +33,10 @@ struct Fetching {
 
 impl Fetching {
     async fn start(server: KeyServer, workers: u32, more: Value) -> Fetching {
+        Fetching::of("rebac", server, workers, more).await
+    }
+
+    async fn of(module: &str, server: KeyServer, workers: u32, more: Value) -> Fetching {
         let upstream = Upstream::start().await;
         let mut tuples = json!({
             "url": server.url("/tuples"),
@@ -55,7 +59,7 @@ impl Fetching {
             ],
             "unmatched": "deny",
         });
-        let plugin = Plugin::new("rebac", config);
+        let plugin = Plugin::new(module, config);
         let mut config = bootstrap(upstream.address(), &[Listener::new("l").plugin(&plugin)]);
         config["static_resources"]["clusters"].as_array_mut().unwrap().push(server.cluster());
         let options = Options { workers, ..Options::default() };
@@ -147,6 +151,28 @@ async fn fetched_tuples_decide_and_another_document_takes_their_place_as_a_whole
             assert!(metrics.contains(series), "{series}\n{metrics}");
         }
         assert_eq!(gate.fetched("new").await, 2.0, "one for all {workers} workers");
+    }
+}
+
+#[tokio::test]
+async fn a_vm_that_traps_is_followed_by_one_that_finds_the_tuples_that_are_there() {
+    for workers in [1, 4] {
+        let server = KeyServer::start().await;
+        server.set("/tuples", text(ANN));
+        let gate = Fetching::of("rebac-trap", server, workers, json!({"refresh": "1h"})).await;
+        gate.all_answer("ann", "/documents/1", 200).await;
+        gate.server.set("/tuples", Answer::Status(500));
+        let trapping = ask(gate.envoy.address(), "GET", "/documents/1").header("x-user", "ann");
+        let trap = trapping.header("x-test-trap", "1").send().await;
+        assert_eq!(
+            (trap.status, trap.reason().as_str()),
+            (503, ""),
+            "{workers} workers: the VM did not trap"
+        );
+        // Whichever of these finds the worker without a VM has it made.
+        gate.until_all("ann", "/documents/1", 200).await;
+        gate.until_all("bob", "/documents/1", 403).await;
+        assert_eq!(gate.server.fetches("/tuples"), 1, "{workers} workers");
     }
 }
 

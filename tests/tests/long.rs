@@ -68,3 +68,21 @@ fn a_million_hostile_requests_to_rate_limit() {
 fn a_million_hostile_requests_to_metrics() {
     million("metrics", &json!({"routes": ["/api", "/**"]}));
 }
+
+#[test]
+fn a_million_hostile_requests_to_rebac() {
+    let check = json!({
+        "subject": "user:{header.x-user}", "from_client": true, "relation": "viewer", "object": "document:{path.id}"
+    });
+    million(
+        "rebac",
+        &json!({
+            "engine": {"embedded": {
+                "model": "model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [user, document#viewer]\n",
+                "tuples": ["document:api#viewer@document:api#viewer", "document:1#viewer@user:ann"]
+            }},
+            "rules": [{"match": {"path": "/{id}"}, "checks": {"all": [check]}}],
+            "unmatched": "deny"
+        }),
+    );
+}

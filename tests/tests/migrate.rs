@@ -3,6 +3,7 @@
 
 use portcullis_check::find::File;
 use portcullis_check::import::import;
+use portcullis_check::import::wrap::{self, Form};
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap, cluster};
 use portcullis_tests::client::ask;
 use portcullis_tests::envoy::Envoy;
@@ -125,7 +126,8 @@ async fn no_import_lets_more_pass() {
         (
             "jwt_authn_prefix",
             5,
-            &["/api/1", "/apiv2/x", "/apix", "/morex", "/most-of-all/1", "/apiv2/health"] as &[&str],
+            &["/api/1", "/apiv2/x", "/apix", "/morex", "/most-of-all/1", "/apiv2/health", "/open"]
+                as &[&str],
         ),
         (
             "jwt_authn_audiences",
@@ -161,6 +163,39 @@ async fn no_import_lets_more_pass() {
             }
         }
         assert_eq!(passed, both, "{name}: what passes in both");
+    }
+}
+
+/// What begins with `/open/` is not `/open`. The result is taken as it is printed for `http_filters`.
+#[tokio::test]
+async fn a_prefix_that_ends_in_a_slash_is_the_same_here() {
+    let upstream = Upstream::start().await;
+    let name = "jwt_authn_below.yaml";
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/check/tests/imports");
+    let text = std::fs::read_to_string(folder.join(name)).unwrap();
+    let old = Listener::new("old").filter(examples::parse(&text).unwrap()["http_filters"][0].clone());
+    let (found, lefts) = import(&File { name: name.into(), text }).unwrap();
+    assert!(lefts.is_empty(), "{lefts:?}");
+    let printed = examples::parse(&wrap::text(&found, name, Form::HttpFilters)).unwrap();
+    let new = Listener::new("new").filter(printed["http_filters"][0].clone());
+    let envoys = [
+        Envoy::start(&bootstrap(upstream.address(), &[old])).await,
+        Envoy::start(&bootstrap(upstream.address(), &[new])).await,
+    ];
+    for (path, status) in [
+        ("/open", 401),
+        ("/open/", 200),
+        ("/open/1/2", 200),
+        ("/openly", 401),
+        ("/shop", 200),
+        ("/shop/", 401),
+        ("/shop/1", 401),
+        ("/shops", 401),
+    ] {
+        for (n, envoy) in envoys.iter().enumerate() {
+            let answer = ask(envoy.address(), "GET", path).send().await;
+            assert_eq!(answer.status, status, "{path}, {n}: {}", answer.text());
+        }
     }
 }
 

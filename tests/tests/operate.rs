@@ -1,19 +1,18 @@
-//! What `envoy/guides/operate.md` and `security.md` promise: that the tests which they name are there, that every alarm has its section, and
-//! what no other test shows: another build of one filter beside the others.
+//! What `envoy/guides/operate.md` and `security.md` promise: that the tests which they name are there, that every sentence and every row of
+//! the one has its test, that every alarm has its section, and that its numbers are those of the rules. `operate_runs.rs` has the
+//! tests of what no other shows.
+
+#[path = "operate/sentences.rs"]
+mod sentences;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use portcullis_tests::bootstrap::WatchedListener;
-use portcullis_tests::client::ask;
-use portcullis_tests::envoy::Envoy;
-use portcullis_tests::examples::{self, Ports};
+use portcullis_common::metrics::Family;
 use portcullis_tests::markdown::{Page, codes};
-use portcullis_tests::upstream::Upstream;
-use portcullis_tests::{demo, paths};
-use serde_json::Value;
-use tempfile::TempDir;
+use portcullis_tests::{examples, paths};
+use sentences::SENTENCES;
 
 /// The names of all tests of the repository.
 fn tests() -> BTreeSet<String> {
@@ -63,7 +62,10 @@ fn every_test_that_a_guide_names_is_there() {
     let known = tests();
     for guide in ["envoy/guides/operate.md", "envoy/guides/security.md"] {
         let page = Page::read(guide);
-        let named: BTreeSet<&str> = codes(page.text()).filter(|code| is_test_name(code)).collect();
+        let mut named: BTreeSet<&str> = codes(page.text()).filter(|code| is_test_name(code)).collect();
+        if guide.ends_with("operate.md") {
+            named.extend(SENTENCES.iter().flat_map(|(_, tests)| *tests));
+        }
         assert!(named.len() > 20, "{guide}: {named:?}");
         let unknown: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
         assert!(unknown.is_empty(), "{guide}: no test is called {unknown:?}");
@@ -72,7 +74,7 @@ fn every_test_that_a_guide_names_is_there() {
 
 #[test]
 fn every_row_about_behaviour_names_its_test() {
-    let operate = ["Upgrades and rollback", "When things break"];
+    let operate = ["Upgrades and rollback", "Sizing", "Alarms", "When things break"];
     let rows = operate.iter().map(|section| ("envoy/guides/operate.md", *section));
     for (guide, section) in rows.chain([("envoy/guides/security.md", "What happens to attacks")]) {
         let page = Page::read(guide);
@@ -97,59 +99,92 @@ fn every_alarm_has_a_section_and_every_section_an_alarm() {
     assert_eq!(alarms, sections);
 }
 
-/// The chain of `envoy/envoy.yaml` with `other` modules in the place of some, and a limit that gives nothing back while the test runs.
-fn chain(upstream: &Upstream, other: &[(&str, &Path)]) -> Value {
-    let example = examples::read(&paths::root().join("envoy/envoy.yaml"));
-    let mut config = examples::with_ports(example, Ports::free(upstream.address()));
-    let place = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
-    for filter in config.pointer_mut(place).and_then(Value::as_array_mut).unwrap() {
-        if filter["name"] == "limit-subject" {
-            let limit = &mut filter["typed_config"]["config"]["configuration"]["value"]["limits"][0];
-            limit["rate"] = "6/hour".into();
-            limit["burst"] = 100.into();
+/// What stands outside of tables, headings and blocks, sentence by sentence, on one line each.
+fn sentences(page: &Page) -> Vec<String> {
+    let mut paragraphs = vec![String::new()];
+    let mut fenced = false;
+    for line in page.text().lines() {
+        fenced ^= line.starts_with("```");
+        let item = line.starts_with(|c: char| c.is_ascii_digit()) || line.starts_with("- ");
+        if fenced || item || line.is_empty() || line.starts_with(['#', '|', '`']) {
+            paragraphs.push(String::new());
         }
-        if let Some((_, module)) = other.iter().find(|(name, _)| filter["name"] == *name) {
-            filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] =
-                module.to_string_lossy().into();
+        if !(fenced || line.starts_with(['#', '|']) || line.starts_with("```"))
+            && let Some(last) = paragraphs.last_mut()
+        {
+            let line = line.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+            last.push_str(line.trim_start_matches(". ").trim_start_matches("- "));
+            last.push(' ');
         }
     }
-    config
-}
-
-/// Another build of a module: a custom section more (WebAssembly core specification, section 5.5.3), which changes nothing but the bytes.
-fn another_build(of: &str, to: &Path) {
-    let mut bytes = fs::read(paths::module(of)).unwrap();
-    bytes.extend([0, 6, 5, b'o', b't', b'h', b'e', b'r']);
-    fs::write(to, bytes).unwrap();
-}
-
-#[tokio::test]
-async fn another_build_of_one_module_takes_over_and_gives_back() {
-    let (upstream, folder) = (Upstream::start().await, TempDir::new().unwrap());
-    let (limit, auth) = (folder.path().join("rate-limit-2.wasm"), folder.path().join("jwt-auth-2.wasm"));
-    another_build("rate-limit", &limit);
-    another_build("jwt-auth", &auth);
-    let (watched, config) = WatchedListener::new(chain(&upstream, &[]));
-    let envoy = Envoy::start(&config).await;
-    let token = demo::token("ann", 600);
-    let left = async || {
-        let answer = ask(envoy.address(), "GET", "/orders/1").bearer(&token).send().await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.json()["headers"]["x-user"][0], "ann");
-        let text = answer.header("ratelimit");
-        let left: i64 = text.split("r=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
-        left
+    let ends = |paragraph: &String| -> Vec<String> {
+        let ended = paragraph.replace(". ", ".\n").replace("? ", "?\n");
+        ended.lines().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
     };
-    assert_eq!(left().await, 99);
-    let steps: [&[(&str, &Path)]; 3] =
-        [&[("limit-subject", &limit)], &[("limit-subject", &limit), ("jwt-auth", &auth)], &[]];
-    for (n, step) in (1..).zip(steps) {
-        watched.put(&chain(&upstream, step));
-        let updated = format!("envoy_listener_manager_listener_in_place_updated{{}} {n}");
-        envoy
-            .wait_until(&updated, async || envoy.prometheus().await.lines().any(|line| line == updated))
-            .await;
-        // A store that began afresh would say 99 again.
-        assert_eq!((left().await, left().await), (99 - 2 * n + 1, 99 - 2 * n), "step {n}");
+    paragraphs.iter().flat_map(ends).collect()
+}
+
+#[test]
+fn every_sentence_about_operating_has_its_test() {
+    let said = sentences(&Page::read("envoy/guides/operate.md"));
+    assert!(said.len() > 20, "{said:?}");
+    let unheld: Vec<_> =
+        said.iter().filter(|s| !SENTENCES.iter().any(|(start, _)| s.starts_with(start))).collect();
+    assert!(unheld.is_empty(), "no test is known to hold {unheld:#?}");
+    let gone: Vec<_> =
+        SENTENCES.iter().filter(|(start, _)| !said.iter().any(|s| s.starts_with(start))).collect();
+    assert!(gone.is_empty(), "the page does not say {gone:#?}");
+}
+
+/// The families of all filters.
+fn families() -> Vec<&'static Family> {
+    let all: [&[&'static Family]; 4] = [
+        &portcullis_jwt_auth::counters::FAMILIES,
+        &portcullis_metrics::counters::FAMILIES,
+        &portcullis_rate_limit::counters::FAMILIES,
+        &portcullis_rebac::counters::FAMILIES,
+    ];
+    all.concat()
+}
+
+#[test]
+fn every_series_that_a_guide_names_is_there() {
+    for guide in ["operate.md", "security.md", "migrate.md"] {
+        let page = Page::read(format!("envoy/guides/{guide}"));
+        for code in codes(page.text()).filter(|code| code.starts_with("portcullis_")) {
+            let name = code.split('{').next().unwrap_or_default();
+            assert!(families().iter().any(|f| f.name == name), "{guide}: no metric is called {name}");
+        }
     }
+}
+
+#[test]
+fn the_numbers_of_the_burn_alarm_are_those_of_the_rules() {
+    let page = Page::read("envoy/guides/operate.md");
+    let rules = examples::read(&paths::root().join("envoy/observability/rules.yaml"));
+    let rules = rules["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap());
+    let mut found = 0;
+    for labels in rules.filter(|r| r["alert"] == "PortcullisBudgetBurn").map(|r| &r["labels"]) {
+        let burn: f64 = labels["burn"].as_str().unwrap().parse().unwrap();
+        let spoken = match labels["window"].as_str().unwrap() {
+            "1h" => "in an hour",
+            "6h" => "in six hours",
+            "1d" => "in a day",
+            "3d" => "in three days",
+            other => panic!("{other}"),
+        };
+        let flat = page.text().replace('\n', " ");
+        assert!(flat.contains(&format!("{burn} {spoken}")), "{burn} {spoken}");
+        // How long the budget of 30 days lasts at this pace, in whole days, stands behind the pages.
+        if labels["severity"] == "page" {
+            let days = match (30.0 / burn).round() as u32 {
+                2 => "two",
+                5 => "five",
+                other => panic!("{other} days"),
+            };
+            assert!(flat.contains(days), "{burn}: {days} days");
+        }
+        found += 1;
+    }
+    assert_eq!(found, 4);
 }

@@ -1,9 +1,13 @@
 //! `envoy/production.yaml` as it stands, but for addresses: started, exercised, attacked. The key server here speaks no TLS; that
 //! the file's TLS settings are good is seen by [`the_file_starts_without_its_key_server`], which takes it as it is.
 
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
 use http::Version;
 use portcullis_tests::client::{self, Connection, Response, ask, raw};
-use portcullis_tests::envoy::Envoy;
+use portcullis_tests::engines::spicedb::KEY;
+use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::examples::{self, Ports};
 use portcullis_tests::key_server::{Answer, KeyServer};
 use portcullis_tests::tokens::{self, Signer};
@@ -45,20 +49,28 @@ impl Edge {
 
     /// With a part of the file changed, to reach a limit with few requests.
     async fn start_with(change: impl FnOnce(&mut Value)) -> Edge {
+        Edge::of(file(), change).await
+    }
+
+    /// Of this file.
+    async fn of(file: Value, change: impl FnOnce(&mut Value)) -> Edge {
         let (upstream, server, signer) =
             (Upstream::start().await, KeyServer::start().await, Signer::p256("edge"));
         server.keys(&[signer.jwk()], 600);
         let metadata =
             json!({"issuer": format!("https://{HOST}"), "jwks_uri": format!("https://{HOST}/keys")});
         server.set("/.well-known/openid-configuration", Answer::Json(metadata, 600));
-        let mut config = examples::with_ports(file(), Ports::free(upstream.address()));
+        let mut config = examples::with_ports(file, Ports::free(upstream.address()));
         let identity = cluster(&mut config, "identity");
         identity.as_object_mut().unwrap().remove("transport_socket").unwrap();
-        *identity
-            .pointer_mut("/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address")
-            .unwrap() = json!({"address": "127.0.0.1", "port_value": server.address().port()});
+        lead(&mut config, "identity", server.address());
         change(&mut config);
-        let envoy = Envoy::start(&config).await;
+        let secrets = [("OPENFGA_TOKEN", "a-token"), ("SPICEDB_KEY", KEY)];
+        let options = Options {
+            environment: secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            ..Options::default()
+        };
+        let envoy = Envoy::start_with(&config, &options).await;
         Edge { envoy, upstream, signer, _keys: server }
     }
 
@@ -69,6 +81,124 @@ impl Edge {
 
     async fn get(&self, path: &str, subject: &str) -> Response {
         ask(self.envoy.address(), "GET", path).bearer(&self.token(subject)).send().await
+    }
+}
+
+/// The file after somebody did what it says above its engines: one block is no comment any more, and the engine inside the filter is gone.
+fn with_engine(name: &str) -> Value {
+    let text = fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
+    let (before, rest) = text.split_once("                      embedded:\n").unwrap();
+    let (_, after) =
+        rest.split_once("                    rules:\n                    - {name: health").unwrap();
+    let head = format!("                      # {name}:\n");
+    let (above, block) = before.split_once(&head).unwrap();
+    let lines = block.lines().map_while(|line| line.strip_prefix("                      #   "));
+    let lines: String = lines.map(|line| format!("                        {line}\n")).collect();
+    assert!(lines.lines().count() >= 3, "{name}: {lines}");
+    let engine = head.replacen("# ", "", 1) + &lines;
+    let whole =
+        format!("{above}{engine}                    rules:\n                    - {{name: health{after}");
+    let file = examples::parse(&whole).unwrap();
+    assert_eq!(rebac(&file)["engine"].as_object().unwrap().len(), 1, "{whole}");
+    file
+}
+
+fn rebac(file: &Value) -> &Value {
+    let filters = manager(file)["http_filters"].as_array().unwrap();
+    let filter = filters.iter().find(|f| f["name"] == "rebac").unwrap();
+    &filter["typed_config"]["config"]["configuration"]["value"]
+}
+
+/// Has a cluster lead to a server of this test.
+fn lead(config: &mut Value, name: &str, to: SocketAddr) {
+    let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    *cluster(config, name).pointer_mut(address).unwrap() =
+        json!({"address": to.ip().to_string(), "port_value": to.port()});
+}
+
+/// A port of this machine where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_lets_nobody_in() {
+    for engine in ["openfga", "spicedb"] {
+        let edge = Edge::of(with_engine(engine), |config| lead(config, engine, nobody())).await;
+        let answer = edge.get("/orders/1", "ann").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (503, "engine_unavailable"), "{engine}");
+        assert_eq!(ask(edge.envoy.address(), "GET", "/health").send().await.status, 200, "{engine}");
+        assert_eq!(edge.upstream.seen(), 1, "{engine}: only /health got through");
+    }
+}
+
+/// Each engine as the file names it, with the tuples that stand in the file.
+#[cfg(feature = "peers")]
+mod engines {
+    use portcullis_tests::engines::openfga::Openfga;
+    use portcullis_tests::engines::spicedb::Spicedb;
+
+    use super::*;
+
+    const TUPLES: [&str; 4] = [
+        "order:1#folder@folder:spring",
+        "folder:spring#viewer@group:sales#member",
+        "group:sales#member@user:ann",
+        "order:2#owner@user:bob",
+    ];
+
+    /// The file with this engine, which may take its time on a machine that does other things too.
+    fn patient(engine: &str) -> Value {
+        let mut file = with_engine(engine);
+        let place = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/3/typed_config/config/configuration/value/engine";
+        let block = file.pointer_mut(place).and_then(|e| e.get_mut(engine)).unwrap();
+        block["calls"] = json!({"timeout": "10s"});
+        file
+    }
+
+    /// Ann sees what she may and bob what he may, and not the other way about.
+    async fn decides(edge: &Edge, engine: &str) {
+        edge.envoy
+            .wait_until(&format!("{engine} answers"), async || {
+                edge.get("/orders/1", "ann").await.status == 200
+            })
+            .await;
+        for (path, subject) in [("/orders/1", "bob"), ("/orders/2", "ann")] {
+            let refused = edge.get(path, subject).await;
+            assert_eq!(
+                (refused.status, refused.reason().as_str()),
+                (403, "relation_denied"),
+                "{engine}: {path}"
+            );
+        }
+        assert_eq!(edge.get("/orders/2", "bob").await.status, 200, "{engine}");
+        let watch = r#"portcullis_rebac_watch_up{plugin="rebac"} 1"#;
+        edge.envoy.wait_until(watch, async || edge.envoy.prometheus().await.contains(watch)).await;
+    }
+
+    #[tokio::test]
+    async fn openfga_decides_in_the_place_of_the_tuples() {
+        let embedded = rebac(&file())["engine"]["embedded"]["model"].as_str().unwrap().to_owned();
+        let openfga = Openfga::start(&embedded, &[]).await;
+        openfga.write(&TUPLES.map(Value::from)).await;
+        let written = patient("openfga").to_string();
+        let written = written
+            .replace("01JD0000000000000000STARE0", &openfga.store)
+            .replace("01JD0000000000000000MADE00", &openfga.model);
+        let file = serde_json::from_str(&written).unwrap();
+        let edge = Edge::of(file, |config| lead(config, "openfga", openfga.server.http())).await;
+        decides(&edge, "openfga").await;
+    }
+
+    #[tokio::test]
+    async fn spicedb_decides_in_the_place_of_the_tuples() {
+        let schema = fs::read_to_string(paths::root().join("envoy/guides/spicedb-schema.json")).unwrap();
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let spicedb = Spicedb::start(schema["schema"].as_str().unwrap(), &[]).await;
+        spicedb.write(&TUPLES).await;
+        let edge =
+            Edge::of(patient("spicedb"), |config| lead(config, "spicedb", spicedb.server.grpc())).await;
+        decides(&edge, "spicedb").await;
     }
 }
 

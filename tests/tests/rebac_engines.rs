@@ -1,6 +1,9 @@
 //! rebac with real engines, in a real Envoy: what the engine says is what the gateway does, what changes there is known here in time,
 //! and an engine that fails lets nobody in.
 
+#[path = "rebac_engines/broken_watch.rs"]
+mod broken_watch;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;

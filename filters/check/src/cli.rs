@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,8 @@ use crate::attached::Which;
 use crate::evaluate::{Scene, evaluate};
 use crate::fetched::Fetched;
 use crate::find::File;
-use crate::import::{self, Imported, write};
+use crate::import;
+use crate::import::wrap::{self, Form};
 use crate::report;
 use crate::say::say;
 use crate::time;
@@ -19,7 +20,7 @@ const USAGE: &str = "\
 portcullis-check [OPTIONS] FILE... [-- METHOD PATH -H 'NAME: VALUE'...]
 
 Checks Envoy configurations, WasmPlugins, TrafficExtensions, EnvoyExtensionPolicies and configurations of single plugins, without
-Envoy. A folder stands for its .yaml, .yml and .json files. With a request, it says what that would get, plugin after plugin. The
+Envoy. A folder stands for its .yaml, .yml and .json files, and - for standard input. With a request, it says what that would get, plugin after plugin. The
 status is 0 without errors, 1 with errors, 2 if nothing was checked.
 
   --request LINE         the request as one line: GET /orders/1 -H 'authorization: Bearer ...'
@@ -29,6 +30,7 @@ status is 0 without errors, 1 with errors, 2 if nothing was checked.
   --fetched URL=FILE     any document that would be fetched: keys, metadata, a deny list
   --import               write the file's jwt_authn, local_ratelimit or RequestAuthentication as configurations of ours, and say on
                          stderr what could not be carried over
+  --as FORM              what --import writes: config (alone, the default), http_filters or wasmplugin
   --filter NAME          the filter of a configuration that stands alone; else its fields tell
 ";
 
@@ -58,6 +60,7 @@ struct Options {
     names: Vec<String>,
     bare: Option<Which>,
     import: bool,
+    form: Form,
     request: Option<Asked>,
     time: Option<u64>,
     client_ip: Option<String>,
@@ -76,6 +79,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
                 options.request = Some(ask::request(&words)?);
             }
             "--import" => options.import = true,
+            "--as" => {
+                let name = value()?;
+                let forms = "config, http_filters or wasmplugin";
+                options.form = Form::named(&name).ok_or_else(|| format!("--as {name}: write {forms}"))?;
+            }
             "--request" => options.request = Some(ask::request(&ask::words(&value()?)?)?),
             "--time" => {
                 let text = value()?;
@@ -120,10 +128,20 @@ fn document(text: &str) -> Result<(String, Vec<u8>), String> {
 fn run(options: &Options) -> Result<ExitCode, String> {
     let mut files = Vec::new();
     for name in &options.names {
-        files.extend(report::read(name)?);
+        let stdin = || {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        };
+        match report::read(name, stdin) {
+            Ok(read) => files.extend(read),
+            Err(problem) => {
+                show(&mut io::stderr(), &format!("{problem}\n"));
+                return Ok(ExitCode::from(2));
+            }
+        }
     }
     if options.import {
-        return import(&files);
+        return import(&files, options.form);
     }
     let report = report::check(&files, options.bare);
     let mut out = String::new();
@@ -155,10 +173,10 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 }
 
 /// Writes our configurations for those of others. What is left behind is no failure: it is said.
-fn import(files: &[File]) -> Result<ExitCode, String> {
+fn import(files: &[File], form: Form) -> Result<ExitCode, String> {
     for file in files {
         let (found, lefts) = import::import(file)?;
-        let (mut said, mut out) = (String::new(), String::new());
+        let mut said = String::new();
         for left in lefts {
             let _ = writeln!(
                 said,
@@ -170,12 +188,8 @@ fn import(files: &[File]) -> Result<ExitCode, String> {
                 left.why
             );
         }
-        for Imported { which, line, config } in found {
-            let _ = writeln!(out, "---\n# {}, from {}:{line}", which.filter(), file.name);
-            out.push_str(&write::yaml(&config));
-        }
         show(&mut io::stderr(), &said);
-        show(&mut io::stdout(), &out);
+        show(&mut io::stdout(), &wrap::text(&found, &file.name, form));
     }
     Ok(ExitCode::SUCCESS)
 }

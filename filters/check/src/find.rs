@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use crate::attached::{Attached, Chain, Config, EscapedSlashes, Manager, OnFailure, Place, Which};
 use crate::beside;
 use crate::finding::{Finding, Severity};
 use crate::load;
-use crate::yaml::{self, Dialect, Node};
+use crate::yaml::{self, Dialect, Node, Unreadable};
 
 /// What is said of a file without plugins.
 pub const NOTHING: &str = "no plugin of Portcullis in it; give an Envoy configuration, a WasmPlugin, a TrafficExtension, an EnvoyExtensionPolicy or \
@@ -43,7 +44,7 @@ pub fn find(files: &[File], bare: Option<Which>) -> Found {
     for file in files {
         let json = file.name.ends_with(".json") || file.text.trim_start().starts_with('{');
         let place = Place { file: Rc::clone(&file.name), line: 1 };
-        let documents = match yaml::documents(&file.text) {
+        let documents = match documents(file) {
             Ok(documents) => documents,
             Err(bad) => {
                 found.findings.push(place.finding(Severity::Error, bad.line, "", "", bad.problem));
@@ -74,6 +75,29 @@ pub fn find(files: &[File], bare: Option<Which>) -> Found {
     }
     found.chains.extend(by_target(objects));
     found
+}
+
+/// The documents of a file. What is called `.json` has to be that, for Envoy reads it as nothing else.
+fn documents(file: &File) -> Result<Vec<Node>, Unreadable> {
+    let text = file.text.trim_start_matches('\u{feff}');
+    let read = yaml::documents(&file.text);
+    match read {
+        Ok(_) if file.name.ends_with(".json") => {
+            let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+            match values.find_map(Result::err) {
+                Some(e) => Err(Unreadable { line: e.line(), problem: format!("not JSON: {e}") }),
+                None => read,
+            }
+        }
+        Err(bad) if text.contains("{{") => {
+            let problem = format!(
+                "{}; if this is a template, check what it becomes: helm template ... | portcullis-check -",
+                bad.problem
+            );
+            Err(Unreadable { problem, ..bad })
+        }
+        read => read,
+    }
 }
 
 /// The configuration of a plugin, by itself.

@@ -66,27 +66,37 @@ pub fn check(files: &[File], bare: Option<Which>) -> Report {
     Report { findings, chains }
 }
 
-/// The files that a name stands for: itself, or what a folder has.
+/// The files that a name stands for: itself, what a folder has, or for `-` what stands on `stdin`.
 ///
 /// # Errors
-/// What cannot be read.
-pub fn read(name: &str) -> Result<Vec<File>, String> {
+/// What cannot be read, as a finding: file, line and why.
+pub fn read(name: &str, stdin: impl FnOnce() -> std::io::Result<Vec<u8>>) -> Result<Vec<File>, String> {
+    if name == "-" {
+        return Ok(vec![text("stdin", stdin())?]);
+    }
     let path = Path::new(name);
-    let failed = |what: &dyn std::fmt::Display, e: &dyn std::fmt::Display| format!("{what}: {e}");
-    let paths = if path.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(|e| failed(&name, &e))?;
-        let known = |p: &std::path::PathBuf| {
-            p.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known))
-        };
-        let mut found: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
-        found.sort();
-        found
-    } else {
-        vec![path.to_path_buf()]
+    if !path.is_dir() {
+        return Ok(vec![text(name, std::fs::read(path))?]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| format!("{name}:1: error: {e}"))?;
+    let known = |p: &std::path::PathBuf| {
+        let named = p.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        named && p.is_file()
     };
-    let one = |path: std::path::PathBuf| {
-        let text = std::fs::read_to_string(&path).map_err(|e| failed(&path.display(), &e))?;
-        Ok(File { name: path.display().to_string().into(), text })
-    };
-    paths.into_iter().map(one).collect()
+    let mut found: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
+    found.sort();
+    if found.is_empty() {
+        return Err(format!("{name}:1: error: no .yaml, .yml or .json file in this folder"));
+    }
+    found.into_iter().map(|path| text(&path.display().to_string(), std::fs::read(&path))).collect()
+}
+
+fn text(name: &str, content: std::io::Result<Vec<u8>>) -> Result<File, String> {
+    let bytes = content.map_err(|e| format!("{name}:1: error: {e}"))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let before = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
+        let line = before.filter(|byte| **byte == b'\n').count().saturating_add(1);
+        format!("{name}:{line}: error: not UTF-8; save the file as UTF-8")
+    })?;
+    Ok(File { name: name.into(), text })
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use portcullis_check::find::File;
+use portcullis_check::import::wrap::{self, Form};
 use portcullis_check::import::{import, write};
 use portcullis_check::report;
 
@@ -32,6 +33,13 @@ fn every_result_is_as_kept_and_has_no_errors() {
             written.push_str("---\n");
             written.push_str(&text);
         }
+        for form in [Form::HttpFilters, Form::WasmPlugin] {
+            let text = wrap::text(&found, name, form);
+            let report = report::check(&[File { name: name.into(), text: text.clone() }], None);
+            assert!(!report.is_refused(), "{name}: {:?}\n{text}", report.findings);
+            let plugins = report.chains.iter().map(|(chain, _)| chain.plugins.len()).sum::<usize>();
+            assert_eq!(plugins, found.len(), "{name}: {form:?}\n{text}");
+        }
         for (kind, text) in [("imported", &written), ("left", &said)] {
             let kept = path.with_extension(kind);
             #[allow(clippy::disallowed_methods, reason = "a switch for whoever runs the test")]
@@ -43,6 +51,23 @@ fn every_result_is_as_kept_and_has_no_errors() {
         compared += 1;
     }
     assert!(compared >= 5, "the cases were not found");
+}
+
+#[test]
+fn a_wasmplugin_stands_where_the_original_stood() {
+    let file =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports/istio.yaml"));
+    let (found, _) = import(&File { name: "istio.yaml".into(), text: file.unwrap() }).unwrap();
+    let text = wrap::text(&found, "istio.yaml", Form::WasmPlugin);
+    for line in [
+        "# jwt-auth, from istio.yaml:5",
+        "metadata: {name: jwt-auth, namespace: istio-ingress}",
+        "  selector: {matchLabels: {istio: ingress}}",
+        "  failStrategy: FAIL_RELOAD",
+        "  phase: AUTHN",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Mono {
     /// This moment and `d` more, or the end of time.
     #[must_use]
     pub fn after(self, d: Duration) -> Mono {
-        Mono(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+        Mono(self.0.saturating_add(nanos(d)))
     }
 
     /// How long ago `earlier` was; nothing if it lies ahead.
@@ -35,6 +35,12 @@ impl Mono {
     pub fn since(self, earlier: Mono) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// A span in nanoseconds, as the clocks count; one of more than five hundred years ends with them.
+#[must_use]
+pub fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Which of the two clocks a filter reads for every request, so that the shell times the filter by the same one.

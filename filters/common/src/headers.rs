@@ -30,11 +30,11 @@ impl<'a> Lookup<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A parsed header map.
+/// A header map whose lengths fit. It is the host's buffer as it came: where a header lies is worked out when somebody asks, which is
+/// cheaper than a list of places that most filters look at once.
 #[derive(Clone, Debug, Default)]
 pub struct Headers {
     buffer: Vec<u8>,
-    spans: Vec<Span>,
     pseudo: Pseudo,
 }
 
@@ -63,6 +63,47 @@ struct Span {
     value: (u32, u32),
 }
 
+/// Walks over a buffer that [`Headers::parse`] found in order: no sum of its lengths overflows.
+struct Spans<'a> {
+    lengths: std::slice::Iter<'a, [[u8; 4]; 2]>,
+    at: u32,
+}
+
+impl Iterator for Spans<'_> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        let [name, value] = self.lengths.next()?;
+        let name_end = self.at.wrapping_add(u32::from_le_bytes(*name));
+        let value_at = name_end.wrapping_add(1);
+        let value_end = value_at.wrapping_add(u32::from_le_bytes(*value));
+        let span = Span { name: (self.at, name_end), value: (value_at, value_end) };
+        self.at = value_end.wrapping_add(1);
+        Some(span)
+    }
+}
+
+/// The values of the headers of one name.
+struct Named<'a, 'n> {
+    headers: &'a Headers,
+    spans: Spans<'a>,
+    name: &'n [u8],
+}
+
+impl<'a> Iterator for Named<'a, '_> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let Named { headers, spans, name } = self;
+        // Most names are told apart by their length, without a look at them.
+        let is_called = |s: &Span| {
+            s.name.1.wrapping_sub(s.name.0) as usize == name.len()
+                && headers.slice(s.name).eq_ignore_ascii_case(name)
+        };
+        spans.find(is_called).map(|span| headers.slice(span.value))
+    }
+}
+
 impl Headers {
     /// Reads the wire form.
     ///
@@ -76,28 +117,24 @@ impl Headers {
         let data = count.checked_mul(8).and_then(|n| n.checked_add(4)).ok_or(Malformed)?;
         // A count that the buffer cannot hold must not reserve memory.
         let lengths = buffer.get(4..data as usize).ok_or(Malformed)?;
-        let mut headers = Headers { spans: Vec::with_capacity(count as usize), ..Headers::default() };
+        let mut pseudo = Pseudo::default();
         // Sums of three 32-bit lengths: 64 bits cannot overflow.
         let mut at = u64::from(data);
-        for [n0, n1, n2, n3, v0, v1, v2, v3] in lengths.as_chunks::<8>().0 {
-            let name_end = at.wrapping_add(u32::from_le_bytes([*n0, *n1, *n2, *n3]).into());
+        for [name, value] in lengths.as_chunks().0.as_chunks().0 {
+            let name_end = at.wrapping_add(u32::from_le_bytes(*name).into());
             let value_at = name_end.wrapping_add(1);
-            let value_end = value_at.wrapping_add(u32::from_le_bytes([*v0, *v1, *v2, *v3]).into());
+            let value_end = value_at.wrapping_add(u32::from_le_bytes(*value).into());
             let next = value_end.wrapping_add(1);
             if next > buffer.len() as u64 {
                 return Err(Malformed);
             }
             // Within the buffer, whose length fits 32 bits where this runs.
-            let span =
-                Span { name: (at as u32, name_end as u32), value: (value_at as u32, value_end as u32) };
             if buffer.get(at as usize) == Some(&b':') {
-                headers.pseudo.note(cut(&buffer, span.name), span.value);
+                pseudo.note(cut(&buffer, (at as u32, name_end as u32)), (value_at as u32, value_end as u32));
             }
-            headers.spans.push(span);
             at = next;
         }
-        headers.buffer = buffer;
-        Ok(headers)
+        Ok(Headers { buffer, pseudo })
     }
 
     /// `:method`; empty if there is none.
@@ -121,75 +158,63 @@ impl Headers {
     /// The wire form of `pairs`: for tests, fakes and the in-process host.
     #[must_use]
     pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
-        let pairs: Vec<_> = pairs.into_iter().collect();
-        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-        let mut out = length(pairs.len()).to_vec();
-        for (name, value) in &pairs {
-            out.extend(length(name.len()));
-            out.extend(length(value.len()));
-        }
-        for (name, value) in &pairs {
-            out.extend_from_slice(name);
-            out.push(0);
-            out.extend_from_slice(value);
-            out.push(0);
-        }
-        out
+        encode(&pairs.into_iter().collect::<Vec<_>>())
     }
 
     /// How many headers there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.spans().count()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.spans().next().is_none()
     }
 
     /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().map(|s| (self.slice(s.name), self.slice(s.value)))
+        self.spans().map(|s| (self.slice(s.name), self.slice(s.value)))
     }
 
     /// All values of a header, in order. Names compare without case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let name = name.as_bytes();
-        self.spans.iter().filter(move |s| same_name(self.slice(s.name), name)).map(|s| self.slice(s.value))
+        Named { headers: self, spans: self.spans(), name: name.as_bytes() }
     }
 
     /// The value of a header, or that it is absent or repeated.
     #[must_use]
     pub fn get(&self, name: &str) -> Lookup<'_> {
-        let name = name.as_bytes();
-        let mut found = Lookup::Absent;
-        for span in &self.spans {
-            if same_name(self.slice(span.name), name) {
-                if found != Lookup::Absent {
-                    return Lookup::Many;
-                }
-                found = Lookup::One(self.slice(span.value));
-            }
+        let mut values = Named { headers: self, spans: self.spans(), name: name.as_bytes() };
+        match (values.next(), values.next()) {
+            (None, _) => Lookup::Absent,
+            (Some(value), None) => Lookup::One(value),
+            (Some(_), Some(_)) => Lookup::Many,
         }
-        found
     }
 
     /// Drops the headers whose name `unwanted` names; gives those names back, for the host to drop too.
     pub fn remove(&mut self, mut unwanted: impl FnMut(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let mut removed: Vec<Vec<u8>> = Vec::new();
-        let buffer = std::mem::take(&mut self.buffer);
-        self.spans.retain(|span| {
-            let name = cut(&buffer, span.name);
-            let drop = unwanted(name);
-            if drop && !removed.iter().any(|seen| seen == name) {
+        for (name, _) in self.iter().filter(|(name, _)| unwanted(name)) {
+            if !removed.iter().any(|seen| seen == name) {
                 removed.push(name.to_vec());
             }
-            !drop
-        });
-        self.buffer = buffer;
+        }
+        if !removed.is_empty() {
+            let kept = self.iter().filter(|(name, _)| !removed.iter().any(|gone| gone == name));
+            // What was parsed is parsed again without fail.
+            *self = Headers::parse(Headers::encode(kept)).unwrap_or_default();
+        }
         removed
+    }
+
+    fn spans(&self) -> Spans<'_> {
+        let count = word(&self.buffer, 0).unwrap_or(0) as usize;
+        let data = count.wrapping_mul(8).wrapping_add(4);
+        let lengths = self.buffer.get(4..data).unwrap_or_default().as_chunks().0.as_chunks().0;
+        Spans { lengths: lengths.iter(), at: data as u32 }
     }
 
     fn slice(&self, span: (u32, u32)) -> &[u8] {
@@ -204,6 +229,22 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Headers {
     }
 }
 
+fn encode(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    let mut out = length(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        out.extend_from_slice(&length(name.len()));
+        out.extend_from_slice(&length(value.len()));
+    }
+    for (name, value) in pairs {
+        out.extend_from_slice(name);
+        out.push(0);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    out
+}
+
 fn cut(buffer: &[u8], (from, to): (u32, u32)) -> &[u8] {
     buffer.get(from as usize..to as usize).unwrap_or_default()
 }
@@ -212,10 +253,6 @@ fn word(buffer: &[u8], at: u32) -> Option<u32> {
     let at = at as usize;
     let bytes = buffer.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
-}
-
-fn same_name(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.eq_ignore_ascii_case(b)
 }
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ impl Said {
     pub fn retry_after(&self) -> Option<Duration> {
         self.rates.iter().filter_map(|r| r.retry_after).max()
     }
+
+    /// Whether a rate said no.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        self.rates.iter().any(|r| r.retry_after.is_some())
+    }
 }
 
 impl Charged {
@@ -135,7 +141,7 @@ pub fn exchange(
         let mut refused = false;
         for ask in asks {
             let said = ask_one(view, ask, now)?;
-            refused |= said.retry_after().is_some() && !ask.shadow;
+            refused |= said.refused() && !ask.shadow;
             all.push(said);
         }
         Ok(if refused { Err(all) } else { Ok(all) })

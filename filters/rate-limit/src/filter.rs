@@ -15,7 +15,7 @@ use portcullis_common::request::{Request, Response};
 use portcullis_common::table::{self, Table};
 
 use crate::body::Reader;
-use crate::config::RawConfig;
+use crate::config::{HeaderDialect, RawConfig};
 use crate::counters::Counters;
 use crate::headers;
 use crate::in_flight::{self, Held, InFlight};
@@ -203,7 +203,9 @@ impl RateLimit {
             [only] => Some(only),
             all => all.iter().min_by_key(|t| t.share()),
         };
-        if let Some(told) = tightest {
+        if let Some(told) = tightest
+            && self.policy.headers != HeaderDialect::Nothing
+        {
             stream.headers = headers::edits(told.headers(self.policy.headers));
         }
         stream.held = passage.held;

@@ -62,9 +62,28 @@ impl RateLimit {
                 Err(reason) => self.refuse(*n, reason, Refusal::new(reason), passage)?,
             }
         }
-        let mut rest: Vec<&Ask> = Vec::with_capacity(asks.len());
-        rest.extend(asks.iter().filter(|a| !a.rates.is_empty()));
         let places = asks.iter().any(|a| a.in_flight.is_some());
+        match asks.as_slice() {
+            // Nearly all requests meet one limit.
+            [only] if !only.rates.is_empty() => self.charge(&[only], !places, passage)?,
+            all => self.charge_by_key(all, places, passage)?,
+        }
+        for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
+            self.hold(ask, passage)?;
+        }
+        passage.admitted.sort_unstable();
+        passage.admitted.dedup();
+        Ok(())
+    }
+
+    /// Asks the limits with rates, those of one key together; `places` if some will be asked for a place after them.
+    fn charge_by_key(
+        &mut self,
+        asks: &[Ask],
+        places: bool,
+        passage: &mut Passage<'_>,
+    ) -> Result<(), Refused> {
+        let mut rest: Vec<&Ask> = asks.iter().filter(|a| !a.rates.is_empty()).collect();
         while let Some(first) = rest.first().copied() {
             let others: Vec<&Ask> = rest.extract_if(.., |a| a.key != first.key).collect();
             // With nothing behind it that could refuse, nothing will be given back.
@@ -72,11 +91,6 @@ impl RateLimit {
             self.charge(&rest, last, passage)?;
             rest = others;
         }
-        for ask in asks.iter().filter(|a| a.in_flight.is_some()) {
-            self.hold(ask, passage)?;
-        }
-        passage.admitted.sort_unstable();
-        passage.admitted.dedup();
         Ok(())
     }
 
@@ -94,7 +108,7 @@ impl RateLimit {
                     return self.over(asks, &all, passage);
                 }
                 for (ask, said) in asks.iter().zip(&all) {
-                    if said.retry_after().is_some() {
+                    if said.refused() {
                         self.over(&[ask], std::slice::from_ref(said), passage)?;
                         continue;
                     }
@@ -144,7 +158,7 @@ impl RateLimit {
     /// Some of these limits are over; those in shadow do not refuse.
     fn over(&mut self, asks: &[&Ask], all: &[Said], passage: &mut Passage<'_>) -> Result<(), Refused> {
         let over: Vec<(&Ask, &Said)> =
-            asks.iter().copied().zip(all).filter(|(_, said)| said.retry_after().is_some()).collect();
+            asks.iter().copied().zip(all).filter(|(_, said)| said.refused()).collect();
         for (ask, _) in over.iter().filter(|(ask, _)| ask.shadow) {
             self.refuse(ask.limit, Reason::RateLimited, Refusal::new(Reason::RateLimited), passage)?;
         }

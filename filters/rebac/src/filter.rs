@@ -3,6 +3,7 @@
 mod remotely;
 mod waiting;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use portcullis_common::answer::{Refusal, Reply};
@@ -61,7 +62,8 @@ pub struct Rebac {
 
 impl Filter for Rebac {
     const NAME: &'static str = "rebac";
-    const CLOCK: Clock = Clock::Wall;
+    // What is remembered and how long requests wait goes by this one; the other is read where a condition asks for the time.
+    const CLOCK: Clock = Clock::Mono;
     const PAUSES: bool = true;
     const MAX_ANSWER: usize = MAX_SIZE;
     type Pending = Pending;
@@ -369,7 +371,9 @@ fn explained(scene: Scene<'_>, verdict: &Verdict, asked: Option<&Asked>) -> Opti
     let Scene { policy, request, now, host, .. } = scene;
     let explain = policy.explain.as_ref()?;
     let context = Context { request, path: None, pattern: None, host };
-    let value = |source: &_| Reader::new(Clone::clone(source), &policy.identity).read(&context).ok();
+    let value = |source: &_| {
+        Reader::new(Clone::clone(source), &policy.identity).read(&context).ok().map(Cow::into_owned)
+    };
     if !explain.is_for(value) {
         return None;
     }

@@ -24,60 +24,57 @@ pub struct Judged {
     pub judgement: Judgement,
 }
 
-/// What a rule asks about a request.
-enum Ruling<'a> {
+/// What a rule says about a request.
+#[derive(Debug)]
+pub enum Ruling<'a> {
     /// It is decided without a question.
     Judged(Judged),
     /// These have to be asked.
-    Asks { at: usize, group: Group, checks: &'a [Check], path: Option<NormalPath<'a>> },
+    Asks(Asks<'a>),
 }
 
-/// What has to be asked about a request, filled in.
+/// What has to be asked about a request.
 #[derive(Debug)]
-pub struct Asks {
+pub struct Asks<'a> {
     /// The rule that asks.
     pub rule: usize,
-    /// What the questions are to each other.
+    /// What its questions are to each other.
     pub group: Group,
-    /// The questions, or why there is none.
-    pub questions: Vec<Result<Question, Reason>>,
+    checks: &'a [Check],
+    path: Option<NormalPath<'a>>,
+}
+
+impl Asks<'_> {
+    /// The questions, or why there is none, each filled in when it is asked for.
+    pub fn questions<'r>(
+        &'r self,
+        policy: &'r Policy,
+        request: &'r Request,
+        now: &'r Now,
+        host: &'r dyn Host,
+    ) -> impl ExactSizeIterator<Item = Result<Question, Reason>> + use<'r> {
+        let pattern = policy.matches.pattern(self.rule);
+        let context = Context { request, path: self.path.as_ref(), pattern, host };
+        let filler = Filler { policy, context, now };
+        self.checks.iter().map(move |check| filler.question(check))
+    }
 }
 
 /// The rule that decides about a request, and what it decides.
 pub fn judge(policy: &Policy, request: &Request, now: &Now, host: &dyn Host) -> Judged {
     match ruling(policy, request) {
         Ruling::Judged(judged) => judged,
-        Ruling::Asks { at, group, checks, path } => {
-            let context = Context { request, path: path.as_ref(), pattern: policy.matches.pattern(at), host };
-            let filler = Filler { policy, context, now };
-            let answers = checks.iter().map(|check| at_once(filler, check));
-            Judged { rule: Some(at), judgement: combine::combine(group, answers) }
+        Ruling::Asks(asks) => {
+            let answers =
+                asks.questions(policy, request, now, host).map(|question| at_once(policy, question));
+            Judged { rule: Some(asks.rule), judgement: combine::combine(asks.group, answers) }
         }
     }
 }
 
-/// The questions about a request, for an engine that does not answer at once.
-///
-/// # Errors
-/// The judgement, where nothing has to be asked.
-pub fn questions(
-    policy: &Policy,
-    request: &Request,
-    now: &Now,
-    host: &dyn Host,
-) -> Result<Asks, Box<Judged>> {
-    match ruling(policy, request) {
-        Ruling::Judged(judged) => Err(Box::new(judged)),
-        Ruling::Asks { at, group, checks, path } => {
-            let context = Context { request, path: path.as_ref(), pattern: policy.matches.pattern(at), host };
-            let filler = Filler { policy, context, now };
-            let questions = checks.iter().map(|check| filler.question(check)).collect();
-            Ok(Asks { rule: at, group, questions })
-        }
-    }
-}
-
-fn ruling<'a>(policy: &'a Policy, request: &'a Request) -> Ruling<'a> {
+/// What the rule that decides about a request says.
+#[must_use]
+pub fn ruling<'a>(policy: &'a Policy, request: &'a Request) -> Ruling<'a> {
     let decided = |rule, judgement| Ruling::Judged(Judged { rule, judgement });
     let matches = &policy.matches;
     let path = match strict::path(matches, request, policy.encoded_slash) {
@@ -97,15 +94,15 @@ fn ruling<'a>(policy: &'a Policy, request: &'a Request) -> Ruling<'a> {
     };
     match &found.checks {
         Checks::Nothing => decided(rule, Judgement::Unasked),
-        Checks::Any(checks) => Ruling::Asks { at, group: Group::Any, checks, path },
-        Checks::All(checks) => Ruling::Asks { at, group: Group::All, checks, path },
+        Checks::Any(checks) => Ruling::Asks(Asks { rule: at, group: Group::Any, checks, path }),
+        Checks::All(checks) => Ruling::Asks(Asks { rule: at, group: Group::All, checks, path }),
     }
 }
 
 /// A check by the engine inside the filter.
-fn at_once(filler: Filler<'_>, check: &Check) -> Answered {
-    match filler.question(check) {
-        Ok(question) => ask::embedded(filler.policy, question),
+fn at_once(policy: &Policy, question: Result<Question, Reason>) -> Answered {
+    match question {
+        Ok(question) => ask::embedded(policy, question),
         Err(reason) => Answered { asked: None, holds: Err(reason) },
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::condition::time;
 use crate::policy::Policy;
 use crate::policy::rules::{Filled, OwnTuple};
-use crate::tuples::Tuple;
+use crate::tuples::{Tuple, holds_blank_or};
 
 /// The most tuples of one question, as in OpenFGA.
 pub const MAX_TUPLES: usize = 100;
@@ -75,8 +75,7 @@ pub fn tuples(own: &[OwnTuple], context: &Context<'_>) -> Result<Vec<Tuple>, Rea
 /// Whether a value stands for itself: not for everybody, for those with a relation, or for another type.
 #[must_use]
 pub fn is_plain(value: &str) -> bool {
-    let stands = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | ':');
-    value != "*" && !value.contains(stands)
+    value != "*" && !holds_blank_or(value, |b| matches!(b, b'#' | b':'))
 }
 
 /// Values for conditions, and the time, if a parameter is the time. What is absent is left out: the condition that needs it then has

@@ -118,8 +118,9 @@ impl Filler<'_> {
 
     /// A template with its values. None may stand for everybody, for those with a relation, or for another type.
     fn fill(&self, filled: &Filled) -> Result<String, Failure> {
-        filled.template.fill_apart(|source| {
-            let value = filled.reader(source).ok_or(Failure::Absent)?.read(&self.context)?;
+        let mut readers = filled.readers.iter();
+        filled.template.fill_apart(|_| {
+            let value = readers.next().ok_or(Failure::Absent)?.read(&self.context)?;
             if own::is_plain(&value) { Ok(value) } else { Err(Failure::Unusable) }
         })
     }

@@ -131,18 +131,20 @@ fn typed(text: &str) -> Result<Object<'_>, &'static str> {
     if kind.is_empty() || id.is_empty() {
         return Err("an object without a type or an id; write it as document:1");
     }
-    if holds_blank_or(text, "#") || id.contains(':') {
+    if holds_blank_or(text, |b| b == b'#') || id.contains(':') {
         return Err("an object holds blanks, control characters, # or a second colon");
     }
     Ok(Object { text, kind, id })
 }
 
-/// Whether a text holds a blank, a control character, or one of these. Nearly all are ASCII, and there are many of them.
-fn holds_blank_or(text: &str, others: &str) -> bool {
-    if text.is_ascii() {
-        return text.bytes().any(|b| b <= b' ' || b == 0x7F || others.bytes().any(|other| b == other));
+/// Whether a text holds a blank, a control character, or one of `others`, which are ASCII. Nearly all texts are, and there are many
+/// of them.
+pub(crate) fn holds_blank_or(text: &str, others: impl Fn(u8) -> bool) -> bool {
+    // One pass for nearly all of them.
+    if !text.bytes().any(|b| b <= b' ' || b >= 0x7F || others(b)) {
+        return false;
     }
-    text.contains(|c: char| c.is_control() || c.is_whitespace() || others.contains(c))
+    text.contains(|c: char| c.is_control() || c.is_whitespace() || u8::try_from(c).is_ok_and(&others))
 }
 
 /// Whether a text has more characters than this.
@@ -160,7 +162,7 @@ pub fn is_plain_id(id: &str) -> bool {
 /// Whether a relation could have this name.
 #[must_use]
 pub fn is_relation(text: &str) -> bool {
-    !text.is_empty() && !is_longer(text, 50) && !holds_blank_or(text, ":#@")
+    !text.is_empty() && !is_longer(text, 50) && !holds_blank_or(text, |b| matches!(b, b':' | b'#' | b'@'))
 }
 
 /// Who is asked about.

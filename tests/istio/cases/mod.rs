@@ -1,13 +1,17 @@
 //! | module | what it attaches |
 //! |---|---|
+//! | [`envoy_gateway`] | the chain, as an EnvoyExtensionPolicy, to a gateway of Envoy Gateway |
 //! | [`files`] | nothing: istioctl reads them |
 //! | [`gateway`] | the chain, as WasmPlugins and as TrafficExtensions, to an ingress gateway |
 //! | [`sidecar`] | jwt-auth to a sidecar that captures nothing |
 //! | [`waypoint`] | jwt-auth to a waypoint, as far as istiod generates it |
+//! | [`images`] | jwt-auth from a registry, by Istio's agent |
 //! | [`update`] | other configurations to a gateway that serves |
 
+pub(crate) mod envoy_gateway;
 pub(crate) mod files;
 pub(crate) mod gateway;
+pub(crate) mod images;
 pub(crate) mod sidecar;
 pub(crate) mod update;
 pub(crate) mod waypoint;

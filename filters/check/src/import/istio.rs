@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::jwt_authn::{audiences, location};
 use super::keys::{self, PUBLIC, host_of};
+use super::requests::below;
 use super::taken::Taken;
 use super::{Imported, Kind, Left, Lefts};
 use crate::attached::Which;
-use crate::yaml::Node;
+use crate::yaml::{Dialect, Node};
 
 /// The configuration that all RequestAuthentications and AuthorizationPolicies of a file come to, if there are any.
 pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
@@ -31,6 +32,7 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
     if providers.is_empty() {
         return None;
     }
+    let about = target(documents, lefts);
     let names: Vec<String> = providers.keys().cloned().collect();
     if names.len() > 1 {
         for provider in providers.values_mut().filter_map(Value::as_object_mut) {
@@ -58,7 +60,36 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
         // Istio lets them pass.
         "preflights": "pass"
     });
-    Some(Imported { which: Which::JwtAuth, line, config })
+    Some(Imported { which: Which::JwtAuth, line, config, about })
+}
+
+/// The namespace of these objects, and the workloads that they are about: those of the first. Others are said.
+fn target(documents: &[Node], lefts: &mut Lefts) -> Map<String, Value> {
+    let of_kind =
+        |d: &&Node| matches!(d.text_at(&["kind"]), Some("RequestAuthentication" | "AuthorizationPolicy"));
+    let about = |document: &Node| {
+        let json = |path: &[&str]| document.at(path).map(|node| node.json(Dialect::Kubernetes));
+        let mut about = Map::new();
+        for (name, path) in [
+            ("namespace", ["metadata", "namespace"]),
+            ("selector", ["spec", "selector"]),
+            ("targetRefs", ["spec", "targetRefs"]),
+        ] {
+            about.extend(json(&path).map(|value| (name.to_owned(), value)));
+        }
+        about.extend(json(&["spec", "targetRef"]).map(|value| ("targetRefs".to_owned(), json!([value]))));
+        about
+    };
+    let mut all = documents.iter().filter(of_kind).map(|d| (d.line, about(d)));
+    let first = all.next().map(|(_, about)| about).unwrap_or_default();
+    for (line, other) in all {
+        if other != first {
+            let why = "another namespace or other workloads than the first object's; here all of them are one configuration: import those of each target \
+                       from a file of their own";
+            lefts.push(Left { kind: Kind::Weaker, line, field: "selector".into(), why: why.into() });
+        }
+    }
+    first
 }
 
 fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
@@ -164,6 +195,14 @@ fn policy(
         taken.take(field);
     }
     let listed = taken.items("rules");
+    if action == "AUDIT" {
+        return taken.leave(
+            Kind::LookAt,
+            "action",
+            "nothing is audited here; the access log has every verdict",
+            lefts,
+        );
+    }
     if !matches!(action, "ALLOW" | "DENY") {
         return taken.leave(Kind::Weaker, "action", "only ALLOW and DENY have counterparts", lefts);
     }
@@ -200,7 +239,7 @@ fn allow(
     lefts: &mut Lefts,
 ) -> Option<Vec<Value>> {
     let taken = Taken::new(rule, path);
-    let mut whom: Option<Vec<String>> = None;
+    let mut whom: Option<Principals> = None;
     for from in taken.items("from") {
         let source = Taken::new(from.get("source")?, format!("{path}.from.source"));
         let principals = source.items("requestPrincipals");
@@ -210,10 +249,10 @@ fn allow(
             return None;
         }
         for principal in principals.iter().filter_map(Node::text) {
-            whom.get_or_insert_default().extend(principal_of(principal, providers, names)?);
+            whom.get_or_insert_default().add(principal, providers, names)?;
         }
     }
-    let mut claims = Vec::new();
+    let mut claims: Vec<Value> = whom.as_ref().and_then(Principals::condition).into_iter().collect();
     for when in taken.items("when") {
         claims.push(condition(when)?);
     }
@@ -226,7 +265,7 @@ fn allow(
     let require = match whom {
         None if claims.is_empty() => json!({"optional": names}),
         whom => {
-            let mut require = json!({"any": whom.unwrap_or_else(|| names.to_vec())});
+            let mut require = json!({"any": whom.map_or_else(|| names.to_vec(), |whom| whom.names)});
             if !claims.is_empty() {
                 require.as_object_mut()?.insert("claims".into(), Value::Array(claims));
             }
@@ -249,14 +288,46 @@ fn deny(rule: &Node, path: &str, names: &[String], lefts: &mut Lefts) -> Option<
     Some(matches.into_iter().map(|matching| json!({"match": matching, "require": {"any": names}})).collect())
 }
 
-/// The providers of `*`, `ISSUER/*`; a single subject cannot be said by a provider alone.
-fn principal_of(principal: &str, providers: &Map<String, Value>, names: &[String]) -> Option<Vec<String>> {
-    if principal == "*" {
-        return Some(names.to_vec());
+/// Whose tokens: `*`, `ISSUER/*` or `ISSUER/SUBJECT`, any of several.
+#[derive(Default)]
+struct Principals {
+    /// The providers.
+    names: Vec<String>,
+    /// What else has to hold, one of these; `None` for every token of a provider.
+    conditions: Vec<Option<Value>>,
+}
+
+impl Principals {
+    /// One more; `None` if no provider can say it.
+    fn add(&mut self, principal: &str, providers: &Map<String, Value>, names: &[String]) -> Option<()> {
+        if principal == "*" {
+            self.names = names.to_vec();
+            self.conditions.push(None);
+            return Some(());
+        }
+        let issuer = |p: &'_ Value| p.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        let (name, issuer) = providers
+            .iter()
+            .find_map(|(n, p)| Some((n, issuer(p).filter(|i| principal.starts_with(&format!("{i}/")))?)))?;
+        let subject = principal.strip_prefix(&*issuer)?.strip_prefix('/')?;
+        if !self.names.contains(name) {
+            self.names.push(name.clone());
+        }
+        let of_issuer = json!({"value": "issuer", "equals": issuer});
+        self.conditions.push(Some(match subject {
+            "*" => of_issuer,
+            subject if subject.contains('*') => return None,
+            subject => json!({"all": [of_issuer, {"value": "claim.sub", "equals": subject}]}),
+        }));
+        Some(())
     }
-    let issuer = principal.strip_suffix("/*")?;
-    let found = providers.iter().find(|(_, p)| p.get("issuer").and_then(Value::as_str) == Some(issuer));
-    found.map(|(name, _)| vec![name.clone()])
+
+    /// What has to hold beside the providers: nothing, unless single subjects are named.
+    fn condition(&self) -> Option<Value> {
+        let held: Vec<&Value> = self.conditions.iter().map(Option::as_ref).collect::<Option<_>>()?;
+        let single = held.iter().any(|condition| condition.get("all").is_some());
+        single.then(|| if let [one] = *held { one.clone() } else { json!({"any": held}) })
+    }
 }
 
 /// `request.auth.claims[a][b]` with values: the claim is one of them, or a list with one of them in it.
@@ -274,6 +345,7 @@ fn condition(when: &Node) -> Option<Value> {
             format!("claim{}", steps?.concat())
         }
         None if key == "request.auth.presenter" => "claim.azp".to_owned(),
+        None if key == "request.auth.audiences" => "claim.aud".to_owned(),
         None => return None,
     };
     let held = values.iter().map(|value| json!({"value": source, "contains": value}));
@@ -308,31 +380,40 @@ fn operations(taken: &Taken<'_>, path: &str, lefts: &mut Lefts) -> Option<Vec<Va
         if paths.is_empty() {
             matches.push(Value::Object(matching.clone()));
         }
-        for path in paths {
+        for template in templates(&paths)? {
             let mut matching = matching.clone();
-            matching.insert("path".into(), template(path)?.into());
+            matching.insert("path".into(), template.into());
             matches.push(Value::Object(matching));
         }
     }
     Some(matches)
 }
 
-/// `/a/*` of Istio is all below; `{*}` is a segment and `{**}` all below.
-fn template(path: &str) -> Option<String> {
-    let path = match path {
-        "*" | "/*" => return Some("/**".into()),
-        path => path
-            .strip_suffix("/*")
-            .or_else(|| path.strip_suffix("/{**}"))
-            .map_or_else(|| path.to_owned(), |p| format!("{p}/**")),
-    };
+/// The templates of these paths: `/a/*` of Istio is `/a/` and all below it, `{*}` is a segment, `{**}` at the end all below. `/a` itself is
+/// among them only if it is written too.
+fn templates(paths: &[&str]) -> Option<Vec<String>> {
+    let mut out = Vec::new();
+    for path in paths {
+        let base = path.strip_suffix("/*").or_else(|| path.strip_suffix("/{**}"));
+        match base {
+            _ if *path == "*" => out.push("/**".into()),
+            Some("") => out.push("/**".into()),
+            Some(base) if paths.contains(&base) => out.push(format!("{}/**", segments(base)?)),
+            Some(base) => out.extend(below(&segments(base)?)),
+            None if ["/*", "/{**}"].iter().any(|end| paths.contains(&&*format!("{path}{end}"))) => {}
+            None => out.push(segments(path)?),
+        }
+    }
+    out.dedup();
+    Some(out)
+}
+
+fn segments(path: &str) -> Option<String> {
     let mut number = 0_usize;
     let segment = |segment: &str| {
         number = number.saturating_add(usize::from(segment == "{*}"));
         if segment == "{*}" { format!("{{p{number}}}") } else { segment.to_owned() }
     };
     let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
-    let plain = path.strip_suffix("/**").unwrap_or(&path);
-    (plain.starts_with('/') || plain.is_empty()).then_some(()).filter(|()| !plain.contains('*'))?;
-    Some(path)
+    (path.starts_with('/') && !path.contains('*')).then_some(path)
 }

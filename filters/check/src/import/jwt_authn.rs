@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{self, PUBLIC, host_of};
 use super::per_route::PerRoute;
 use super::rules::{Rules, Written};
+use super::subjects;
 use super::taken::Taken;
 use super::{Kind, Lefts};
 use crate::yaml::Node;
@@ -40,12 +41,13 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
         rules.protect(asked, lefts);
     }
     if taken.take("filter_state_rules").is_some() {
-        rules.protect_all("filter_state_rules");
+        rules.protect_the_rest();
     }
     for (n, rule) in taken.items("rules").iter().enumerate() {
         rules.take(rule, n, lefts);
     }
-    let Written { rules, complete, cloned } = rules.written();
+    let Written { mut rules, complete, cloned } = rules.written();
+    subjects::place(&mut providers, &mut rules, &taken, lefts);
     if cloned {
         // Of one issuer, so that nobody has two names.
         out.insert("shared_namespace".into(), true.into());
@@ -53,7 +55,7 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
     if taken.is_true("bypass_cors_preflight") {
         out.insert("preflights".into(), "pass".into());
     }
-    let why = "no rule here is chosen by filter state: the rules that ask for less are left out; write match";
+    let why = "no rule here is chosen by filter state; what no other rule matches is refused until rules are written for it";
     taken.leave(Kind::Stricter, "filter_state_rules", why, lefts);
     taken.leave(
         Kind::LookAt,
@@ -153,12 +155,7 @@ fn provider(
     for field in ["header_in_metadata", "failed_status_in_metadata", "normalize_payload_in_metadata"] {
         taken.leave(Kind::LookAt, field, METADATA, lefts);
     }
-    taken.leave(
-        Kind::Weaker,
-        "subjects",
-        "tokens of other subjects pass; write {value: claim.sub, ...} in the claims of each rule",
-        lefts,
-    );
+    subjects::take(&taken, &mut out, lefts);
     // Verified tokens are remembered anyway, and Envoy chooses the route anew after a header changed.
     for field in ["jwt_cache_config", "clear_route_cache"] {
         taken.take(field);
@@ -235,9 +232,9 @@ fn keys(taken: &Taken<'_>, path: &str, out: &mut Map<String, Value>, lefts: &mut
             "jwt_authn takes what a key is good for; list the algorithms that the issuer signs with",
             lefts,
         );
-        // Keys are fetched once for all workers, refreshed in the background, and asked for anew where one is missing.
+        let why = "keys are fetched by one worker for all, before they are old, and again after a failure, without any option";
         for field in ["async_fetch", "retry_policy"] {
-            source.take(field);
+            source.leave(Kind::LookAt, field, why, lefts);
         }
         uri.rest(lefts);
         source.rest(lefts);

@@ -12,7 +12,8 @@
 //! | [`guard`] | what was protected, and must not be granted for less |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
 //! | [`local_ratelimit`], [`scope`] | Envoy's local rate limits, and where they stand |
-//! | [`write`](mod@write) | JSON as YAML |
+//! | [`subjects`] | whose tokens a provider takes |
+//! | [`write`](mod@write), [`wrap`] | JSON as YAML, alone or as what an Envoy or a mesh reads |
 
 pub mod guard;
 pub mod istio;
@@ -23,13 +24,15 @@ pub mod per_route;
 pub mod requests;
 pub mod rules;
 pub mod scope;
+pub mod subjects;
 pub mod taken;
+pub mod wrap;
 pub mod write;
 
 use per_route::PerRoute;
 use portcullis_common::memory::MemoryHost;
 use scope::Scope;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::attached::Which;
 use crate::find::File;
@@ -84,6 +87,8 @@ pub struct Imported {
     pub line: usize,
     /// The configuration.
     pub config: Value,
+    /// What a WasmPlugin for it says of its place: `namespace`, `selector`, `targetRefs`, as far as the original does.
+    pub about: Map<String, Value>,
 }
 
 /// The configurations that a file's own come to, and what they lack.
@@ -126,12 +131,13 @@ fn envoy<'n>(
     match node.text_at(&["@type"]).and_then(|url| url.rsplit('.').next()) {
         Some("JwtAuthentication") => {
             let config = jwt_authn::import(node, per_route, lefts);
-            found.push(Imported { which: Which::JwtAuth, line: node.line, config });
+            found.push(Imported { which: Which::JwtAuth, line: node.line, config, about: Map::new() });
             return;
         }
         Some("LocalRateLimit") => {
             if let Some(config) = local_ratelimit::import(node, document, scope, lefts) {
-                found.push(Imported { which: Which::RateLimit { body: false }, line: node.line, config });
+                let which = Which::RateLimit { body: false };
+                found.push(Imported { which, line: node.line, config, about: Map::new() });
             }
             return;
         }

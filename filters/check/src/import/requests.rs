@@ -13,20 +13,41 @@ pub struct Matched {
     pub value: Value,
     /// A prefix that also begins other names there: `/api` and `/apiv2`.
     pub beside: Option<String>,
-    /// A path that ours matches and theirs does not: `/api` of `/api/`.
-    pub above: Option<String>,
+    /// Theirs is `/api/` and what is below it: ours also matches `/api`, unless it is written as [`below`] does.
+    pub is_below: bool,
+}
+
+/// The templates of all that begins with `base/`: `base` itself, without a slash behind it, is none of it.
+pub fn below(base: &str) -> [String; 2] {
+    [format!("{base}/"), format!("{base}/{{below}}/**")]
+}
+
+/// The matches that together match what theirs does.
+pub fn exactly(matched: &Matched) -> Vec<Value> {
+    let path = matched.value.get("path").and_then(Value::as_str);
+    let Some(base) = path.and_then(|path| path.strip_suffix("/**")).filter(|_| matched.is_below) else {
+        return vec![matched.value.clone()];
+    };
+    let with = |path: String| {
+        let mut value = matched.value.clone();
+        if let Some(members) = value.as_object_mut() {
+            members.insert("path".into(), path.into());
+        }
+        value
+    };
+    below(base).map(with).into()
 }
 
 /// Our `match` for one of Envoy's; `None` if it says something that ours cannot, which is reported.
 pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Matched> {
     let taken = Taken::new(node, path);
-    let (mut beside, mut above) = (None, None);
+    let (mut beside, mut is_below) = (None, false);
     let mut out = Map::new();
     let before = lefts.len();
     if let Some(prefix) = taken.text("prefix") {
         if let Some(template) = template(prefix) {
             let bare = prefix.strip_suffix('/');
-            above = bare.filter(|bare| !bare.is_empty()).map(str::to_owned);
+            is_below = bare.is_some_and(|bare| !bare.is_empty());
             beside = bare.is_none().then(|| prefix.to_owned());
             if template != "/**" || prefix != "/" {
                 out.insert("path".into(), template.into());
@@ -62,7 +83,7 @@ pub fn matching(node: &Node, path: &str, lefts: &mut Lefts) -> Option<Matched> {
         out.insert("headers".into(), Value::Array(headers));
     }
     taken.rest(lefts);
-    (lefts.len() == before).then_some(Matched { value: Value::Object(out), beside, above })
+    (lefts.len() == before).then_some(Matched { value: Value::Object(out), beside, is_below })
 }
 
 fn template(prefix: &str) -> Option<String> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::guard::{Guard, Reach};
 use super::per_route::PerRoute;
-use super::requests::{Matched, matching};
+use super::requests::{Matched, exactly, matching};
 use super::taken::Taken;
 use super::{Kind, Left, Lefts};
 use crate::yaml::Node;
@@ -41,9 +41,8 @@ impl<'a> Rules<'a> {
         self.out
     }
 
-    /// A requirement anywhere that no rule here says.
-    pub fn protect_all(&mut self, rule: &str) {
-        self.guards.push(Guard { reach: Reach::Everywhere, need: None, rule: rule.to_owned() });
+    /// A requirement of requests that no rule matches, as filter_state_rules are; no rule here says it.
+    pub fn protect_the_rest(&mut self) {
         self.out.complete = false;
     }
 
@@ -71,7 +70,7 @@ impl<'a> Rules<'a> {
         let taken = Taken::new(rule, path.clone());
         let matched = match taken.take("match") {
             Some(node) => matching(node, &format!("{path}.match"), lefts),
-            None => Some(Matched { value: json!({}), beside: None, above: None }),
+            None => Some(Matched { value: json!({}), beside: None, is_below: false }),
         };
         let name = taken.text("requirement_name");
         let named = name.and_then(|name| self.map?.get(name));
@@ -108,15 +107,9 @@ impl<'a> Rules<'a> {
                 self.beside(prefix, asked.clone(), &path);
             }
         }
-        if let Some(bare) =
-            found.above.as_ref().filter(|_| asked == "none" || asked.get("optional").is_some())
-        {
-            let why = format!(
-                "{bare}, without a slash behind it, is this rule's too here; write {{path: {bare}}} in front if it asks for more"
-            );
-            lefts.push(Left { kind: Kind::Weaker, line: rule.line, field: path, why });
+        for matching in exactly(found) {
+            self.out.rules.push(json!({"match": matching, "require": asked}));
         }
-        self.out.rules.push(json!({"match": found.value, "require": asked}));
     }
 
     /// Remembers what a rule asked that is not written.

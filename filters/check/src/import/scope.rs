@@ -55,6 +55,10 @@ fn route(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
                 );
                 say(Kind::Weaker, why);
             }
+            if matched.is_below {
+                let why = "the path without a slash behind it is not meant there; here the limit counts it too, for one with two paths would be two";
+                say(Kind::Stricter, why.into());
+            }
             matched.value.as_object().cloned().unwrap_or_default()
         }
         None => {

@@ -264,9 +264,9 @@ impl Table {
 
     fn page_key(&self, page: u32) -> [u8; 21] {
         let mut key = [0; 21];
-        for (to, from) in key.iter_mut().zip(self.prefix.into_iter().chain(page.to_le_bytes())) {
-            *to = from;
-        }
+        let (name, number) = key.split_at_mut(self.prefix.len());
+        name.copy_from_slice(&self.prefix);
+        number.copy_from_slice(&page.to_le_bytes());
         key
     }
 

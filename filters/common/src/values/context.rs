@@ -1,5 +1,7 @@
 //! Resolving a source against a request.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::Failure;
@@ -52,7 +54,7 @@ impl Reader {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn read(&self, context: &Context<'_>) -> Result<String, Failure> {
+    pub fn read<'a>(&self, context: &Context<'a>) -> Result<Cow<'a, str>, Failure> {
         let property = || self.key.as_ref().and_then(|key| context.host.property(key));
         match &self.source {
             Source::Path(name) => {
@@ -68,25 +70,24 @@ impl Reader {
             },
             Source::Claim(_) => {
                 let json = property().ok_or(Failure::Absent)?;
-                scalar(Document::parse(json, 1).map_err(|_| Failure::Unusable)?.root())
+                scalar(Document::parse(json, 1).map_err(|_| Failure::Unusable)?.root()).map(Cow::Owned)
             }
-            Source::Subject | Source::Issuer => params::text(&property().ok_or(Failure::Absent)?),
+            Source::Subject | Source::Issuer => params::text(property().ok_or(Failure::Absent)?),
             Source::ClientIp(prefix) => {
                 let ip = property().as_deref().and_then(address::parse).ok_or(Failure::Absent)?;
-                Ok(prefix.map_or_else(|| ip.to_string(), |prefix| address::masked(ip, prefix)))
+                let text = prefix.map_or_else(|| ip.to_string(), |prefix| address::masked(ip, prefix));
+                Ok(Cow::Owned(text))
             }
             Source::PeerSpiffe => {
                 let uri = validated(context.host).then(property).flatten().ok_or(Failure::Absent)?;
-                if uri.starts_with(b"spiffe://") { params::text(&uri) } else { Err(Failure::Absent) }
+                if uri.starts_with(b"spiffe://") { params::text(uri) } else { Err(Failure::Absent) }
             }
             Source::PeerSha256 => {
-                params::text(&validated(context.host).then(property).flatten().ok_or(Failure::Absent)?)
+                params::text(validated(context.host).then(property).flatten().ok_or(Failure::Absent)?)
             }
             Source::Method => params::text(context.request.method()),
-            Source::Host => params::text(&host_of(context.request.authority()).ok_or(Failure::Unusable)?),
-            Source::Route => {
-                Ok(context.pattern.map_or_else(|| facts::UNMATCHED.to_owned(), |p| p.text().to_string()))
-            }
+            Source::Host => params::text(host_of(context.request.authority()).ok_or(Failure::Unusable)?),
+            Source::Route => Ok(context.pattern.map_or(facts::UNMATCHED, |p| p.text()).into()),
         }
     }
 }
@@ -100,7 +101,7 @@ impl Reader {
         match self.claim(context)? {
             Some(claim) if claim.root().is_null() => Err(Failure::Absent),
             Some(claim) => Ok(claim.root().to_value()),
-            None => self.read(context).map(Value::String),
+            None => self.read(context).map(|text| Value::String(text.into_owned())),
         }
     }
 
@@ -115,7 +116,7 @@ impl Reader {
                 claim.root().items().map(item).collect()
             }
             Some(claim) => scalar(claim.root()).map(|text| vec![text]),
-            None => self.read(context).map(|text| vec![text]),
+            None => self.read(context).map(|text| vec![text.into_owned()]),
         }
     }
 
@@ -154,7 +155,7 @@ pub fn scalar(value: Ref<'_>) -> Result<String, Failure> {
         Kind::Float(n) if n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0 => {
             Ok((n as i64).to_string())
         }
-        Kind::Text(s) => params::text(s.as_bytes()),
+        Kind::Text(s) => params::text(s.as_bytes()).map(Cow::into_owned),
         Kind::Float(_) | Kind::Array | Kind::Object => Err(Failure::Unusable),
     }
 }
@@ -176,7 +177,7 @@ mod tests {
         let target = request.path().unwrap_or(b"/").to_vec();
         let path = NormalPath::new(&target, EncodedSlash::Refuse).unwrap();
         let context = Context { request, path: Some(&path), pattern: Some(&pattern), host };
-        Reader::new(Source::parse(source).unwrap(), "jwt-auth").read(&context)
+        Reader::new(Source::parse(source).unwrap(), "jwt-auth").read(&context).map(Cow::into_owned)
     }
 
     #[test]

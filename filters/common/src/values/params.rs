@@ -1,5 +1,7 @@
 //! One parameter of a query string or of the `cookie` headers.
 
+use std::borrow::Cow;
+
 use super::Failure;
 use crate::headers::Headers;
 
@@ -32,7 +34,7 @@ pub fn query_without(query: &[u8], names: &[&str]) -> Vec<u8> {
 }
 
 /// The values of a cookie, in all `cookie` headers (RFC 6265, section 5.4; HTTP/2 may split the header).
-pub fn cookie<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub fn cookie<'a>(headers: &'a Headers, name: &str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .all("cookie")
         .flat_map(|header| header.split(|&b| b == b';'))
@@ -54,24 +56,28 @@ pub fn cookies_without(headers: &Headers, names: &[&str]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Failure::Absent`] if there is none, [`Failure::Unusable`] if there are more or it is no text.
-pub fn one(values: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<String, Failure> {
+pub fn one<'a>(values: impl Iterator<Item = impl Into<Cow<'a, [u8]>>>) -> Result<Cow<'a, str>, Failure> {
     let mut values = values;
     let first = values.next().ok_or(Failure::Absent)?;
     if values.next().is_some() {
         return Err(Failure::Unusable);
     }
-    text(first.as_ref())
+    text(first)
 }
 
 /// Bytes from a request as a value.
 ///
 /// # Errors
 /// [`Failure::Unusable`] if they are empty, too long, hold control characters, or are not UTF-8.
-pub fn text(bytes: &[u8]) -> Result<String, Failure> {
+pub fn text<'a>(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Cow<'a, str>, Failure> {
+    let bytes = bytes.into();
     if bytes.is_empty() || bytes.len() > super::MAX_VALUE || bytes.iter().any(u8::is_ascii_control) {
         return Err(Failure::Unusable);
     }
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Failure::Unusable)
+    match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Failure::Unusable),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| Failure::Unusable),
+    }
 }
 
 fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -6,6 +6,9 @@ use super::Failure;
 use super::source::Source;
 use crate::config::from_text;
 
+/// Room for most texts at once, for each time that one grows costs more than the rest of filling it.
+const USUAL: usize = 64;
+
 /// A parsed template. `{{` and `}}` stand for braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -91,12 +94,15 @@ impl Template {
     ///
     /// # Errors
     /// The first failure.
-    pub fn fill(&self, mut value: impl FnMut(&Source) -> Result<String, Failure>) -> Result<String, Failure> {
-        let mut out = String::new();
+    pub fn fill<T: AsRef<str>>(
+        &self,
+        mut value: impl FnMut(&Source) -> Result<T, Failure>,
+    ) -> Result<String, Failure> {
+        let mut out = String::with_capacity(USUAL);
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Source(source) => out.push_str(&value(source)?),
+                Part::Source(source) => out.push_str(value(source)?.as_ref()),
             }
         }
         Ok(out)
@@ -107,23 +113,24 @@ impl Template {
     ///
     /// # Errors
     /// The first failure.
-    pub fn fill_apart(
+    pub fn fill_apart<T: AsRef<str>>(
         &self,
-        mut value: impl FnMut(&Source) -> Result<String, Failure>,
+        mut value: impl FnMut(&Source) -> Result<T, Failure>,
     ) -> Result<String, Failure> {
-        let mut out = String::new();
+        let mut out = String::with_capacity(USUAL);
         for (at, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Source(source) => {
                     let filled = value(source)?;
+                    let filled = filled.as_ref();
                     let follows = |n: usize| self.parts.get(at.saturating_add(n));
                     if let (Some(Part::Text(between)), Some(Part::Source(_))) = (follows(1), follows(2))
                         && filled.contains(&**between)
                     {
                         return Err(Failure::Unusable);
                     }
-                    out.push_str(&filled);
+                    out.push_str(filled);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What is done with a judgement: what a request is given on its way, or the answer that it gets.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use portcullis_common::answer::Refusal;
@@ -100,7 +101,7 @@ fn explained(
     let value = |source: &Source| match source {
         Source::PeerSpiffe | Source::PeerSha256 => {
             let context = Context { request: &nothing, path: None, pattern: None, host };
-            Reader::new(source.clone(), "").read(&context).ok()
+            Reader::new(source.clone(), "").read(&context).ok().map(Cow::into_owned)
         }
         _ => {
             let identity = &who?.identity;

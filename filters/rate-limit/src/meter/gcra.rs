@@ -21,6 +21,8 @@ pub struct Bucket {
     interval: NonZeroU64,
     /// How much the bucket holds.
     burst: NonZeroU64,
+    /// How long it takes to fill: worked out once, for a multiplication that minds its overflow is a function in WebAssembly.
+    depth: u64,
 }
 
 impl Bucket {
@@ -31,7 +33,7 @@ impl Bucket {
         let interval = NonZeroU64::new(period.div_ceil(count.get()))?;
         // A full bucket has to fit the clock with room to spare.
         let depth = interval.get().checked_mul(burst.get())?;
-        (depth < u64::MAX / 4).then_some(Bucket { interval, burst })
+        (depth < u64::MAX / 4).then_some(Bucket { interval, burst, depth })
     }
 
     /// What the bucket holds.
@@ -42,7 +44,7 @@ impl Bucket {
 
     pub(super) fn decide(&self, entry: Entry, now: u64, cost: u64) -> Decision {
         let after = entry.until.max(now).saturating_add(self.time(cost));
-        let latest = now.saturating_add(self.depth());
+        let latest = now.saturating_add(self.depth);
         if after <= latest {
             let entry = Entry { until: after, data: entry.data };
             Decision::Admit { entry, standing: self.standing(after, now) }
@@ -67,23 +69,19 @@ impl Bucket {
 
     fn standing(&self, arrival: u64, now: u64) -> Standing {
         let owed = arrival.saturating_sub(now);
-        let free = self.depth().saturating_sub(owed);
+        let free = self.depth.saturating_sub(owed);
         let remaining = free / self.interval;
         // A debt deeper than the bucket, from an answer that cost more than was reserved, comes on top.
-        let beyond = owed.saturating_sub(self.depth());
+        let beyond = owed.saturating_sub(self.depth);
         let next = (owed != 0).then(|| {
-            let whole = remaining.saturating_add(1).saturating_mul(self.interval.get());
-            Duration::from_nanos(whole.saturating_sub(free).saturating_add(beyond))
+            let part = free % self.interval;
+            Duration::from_nanos(self.interval.get().saturating_sub(part).saturating_add(beyond))
         });
         Standing { remaining, next }
     }
 
-    fn depth(&self) -> u64 {
-        self.time(self.burst.get())
-    }
-
     fn time(&self, amount: u64) -> u64 {
-        self.interval.get().saturating_mul(amount)
+        if amount == 1 { self.interval.get() } else { self.interval.get().saturating_mul(amount) }
     }
 }
 

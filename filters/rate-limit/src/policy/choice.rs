@@ -25,7 +25,7 @@ pub struct ByValue {
 impl ByValue {
     /// The budget for this request, if it has one here. A value that is absent or cannot be used has none.
     pub fn of(&self, context: &Context<'_>) -> Option<&Budget> {
-        self.budgets.get(&self.value.read(context).ok()?)
+        self.budgets.get(&*self.value.read(context).ok()?)
     }
 
     /// All budgets.
@@ -149,7 +149,7 @@ impl Listed {
     /// If that cannot be told: there is a value, but it is not one.
     pub fn holds(&self, context: &Context<'_>) -> Result<bool, Failure> {
         let held = match self {
-            Listed::Texts(value, texts) => value.read(context).map(|v| texts.contains(&v)),
+            Listed::Texts(value, texts) => value.read(context).map(|v| texts.iter().any(|text| **text == *v)),
             Listed::Networks(value, networks) => {
                 value.address(context).map(|ip| networks.iter().any(|n| n.contains(ip)))
             }

@@ -1,5 +1,6 @@
 //! What is counted together.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -43,11 +44,12 @@ impl Value {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn read(&self, context: &Context<'_>) -> Result<String, Failure> {
+    pub fn read<'a>(&self, context: &Context<'a>) -> Result<Cow<'a, str>, Failure> {
         match (&self.forwarded, self.reader.source()) {
             (Some(rule), Source::ClientIp(prefix)) => {
                 let ip = rule.client(context.request)?;
-                Ok(prefix.map_or_else(|| ip.to_string(), |prefix| address::masked(ip, prefix)))
+                let text = prefix.map_or_else(|| ip.to_string(), |prefix| address::masked(ip, prefix));
+                Ok(Cow::Owned(text))
             }
             _ => self.reader.read(context),
         }
@@ -156,10 +158,14 @@ impl Part {
     /// missing.
     fn append(&self, key: &mut Vec<u8>, context: &Context<'_>, instead: Option<&str>) -> Result<(), Failure> {
         let mut values = self.values.iter();
-        let text = self.template.fill_apart(|_| {
+        let mut value = |_: &_| {
             let read = values.next().ok_or(Failure::Absent)?.read(context);
-            read.or_else(|failure| instead.map(str::to_owned).ok_or(failure))
-        })?;
+            read.or_else(|failure| instead.map(Cow::Borrowed).ok_or(failure))
+        };
+        let text = match self.template.lone_source() {
+            Some(source) => value(source)?,
+            None => Cow::Owned(self.template.fill_apart(value)?),
+        };
         key.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
         key.extend_from_slice(text.as_bytes());
         Ok(())

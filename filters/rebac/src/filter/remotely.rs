@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use portcullis_common::clock::{Mono, Now};
+use portcullis_common::clock::Now;
 use portcullis_common::filter::{Answer, Step};
 use portcullis_common::host::Host;
 use portcullis_common::reason::Reason;
@@ -11,26 +11,34 @@ use portcullis_common::request::Request;
 use super::{Pending, Rebac, Scene};
 use crate::ask;
 use crate::combine::{self, Answered, Group, Judgement};
-use crate::judge::{self, Asks};
+use crate::judge::{self, Asks, Judged, Ruling};
 use crate::policy::remote::Server;
 use crate::policy::{Beside, Policy};
 use crate::remote::breaker::Pass;
 use crate::remote::client::{Next, carried};
-use crate::remote::errand::{Errand, Slot, Stage, is_decided};
+use crate::remote::errand::{Errand, Slot, Stage};
 use crate::remote::freshness;
+
+/// How far a request got at once. What waits is boxed, for most do not.
+enum Begun {
+    /// It is judged.
+    Judged(Judgement),
+    /// It waits.
+    Waits(Box<Next>),
+}
 
 impl Rebac {
     /// Decides by what is remembered, or asks.
     pub(super) fn ask(&mut self, request: &Request, now: &Now, host: &dyn Host) -> Step<Pending> {
         let policy = Rc::clone(&self.policy);
-        let (rule, next) = match judge::questions(&policy, request, now, host) {
-            Ok(asks) => (Some(asks.rule), self.begin(&policy, asks, request, now.mono(), host)),
-            Err(judged) => (judged.rule, Err(Box::new(judged.judgement))),
+        let (rule, begun) = match judge::ruling(&policy, request) {
+            Ruling::Asks(asks) => (Some(asks.rule), self.begin(&policy, &asks, request, now, host)),
+            Ruling::Judged(Judged { rule, judgement }) => (rule, Begun::Judged(judgement)),
         };
         let scene = Scene { policy: &policy, rule, request, now, host };
-        match next {
-            Ok(next) => self.next(scene, next),
-            Err(judgement) => self.conclude(scene, *judgement),
+        match begun {
+            Begun::Judged(judgement) => self.conclude(scene, judgement),
+            Begun::Waits(next) => self.next(scene, *next),
         }
     }
 
@@ -98,41 +106,46 @@ impl Rebac {
     fn begin(
         &mut self,
         policy: &Policy,
-        asks: Asks,
+        asks: &Asks<'_>,
         request: &Request,
-        now: Mono,
+        present: &Now,
         host: &dyn Host,
-    ) -> Result<Next, Box<Judgement>> {
-        let refused = |reason| Box::new(Judgement::Refused(reason, None));
+    ) -> Begun {
+        let refused = |reason| Begun::Judged(Judgement::Refused(reason, None));
         let (Some(remote), Some(client)) = (&policy.remote, &mut self.client) else {
-            return Err(refused(Reason::HostError));
+            return refused(Reason::HostError);
         };
         let has_tokens = matches!(remote.server, Server::Spicedb(_));
-        let (wanted, by_header) =
-            freshness::wanted(&remote.freshness, request, has_tokens).map_err(refused)?;
-        let Asks { rule, group, questions } = asks;
+        let (wanted, by_header) = match freshness::wanted(&remote.freshness, request, has_tokens) {
+            Ok(wanted) => wanted,
+            Err(reason) => return refused(reason),
+        };
+        let (now, group) = (present.mono(), asks.group);
+        let questions = asks.questions(policy, request, present, host);
         let mut slots = Vec::with_capacity(questions.len());
+        let mut decided = false;
         for question in questions {
             slots.push(match question {
                 Ok(question) => client.look(remote, question, &wanted, now, host),
                 Err(reason) => Slot::Answered(Answered { asked: None, holds: Err(reason) }),
             });
-            if is_decided(group, &slots) {
+            decided = slots.last().is_some_and(|slot| slot.decides(group));
+            if decided {
                 break;
             }
         }
-        if needs_nothing(group, &slots) {
+        if decided || needs_nothing(group, &slots) {
             let answers = slots.into_iter().filter_map(|slot| match slot {
                 Slot::Answered(answered) => Some(answered),
                 _ => None,
             });
-            return Err(Box::new(combine::combine(group, answers)));
+            return Begun::Judged(combine::combine(group, answers));
         }
         if by_header && !client.may_be_fresh(now) {
-            return Err(refused(Reason::FreshnessLimited));
+            return refused(Reason::FreshnessLimited);
         }
         let errand = Errand {
-            rule,
+            rule: asks.rule,
             group,
             slots,
             wanted,
@@ -148,9 +161,9 @@ impl Rebac {
         match client.begin(remote, errand, now, host) {
             Next::Done(answers) => {
                 let answers = self.beside(policy, answers, host);
-                Err(Box::new(combine::combine(group, answers)))
+                Begun::Judged(combine::combine(group, answers))
             }
-            next => Ok(next),
+            next => Begun::Waits(Box::new(next)),
         }
     }
 
@@ -163,12 +176,9 @@ impl Rebac {
     }
 }
 
-/// Whether the judgement is known without asking: something answered decides, nothing is open, or all have to hold and one cannot be
-/// asked.
+/// Whether the judgement is known without asking: nothing is open, or all have to hold and one cannot be asked.
 fn needs_nothing(group: Group, slots: &[Slot]) -> bool {
     let open = |slot: &Slot| matches!(slot, Slot::Open { .. });
     let unaskable = |slot: &Slot| matches!(slot, Slot::Answered(Answered { holds: Err(_), .. }));
-    is_decided(group, slots)
-        || !slots.iter().any(open)
-        || (group == Group::All && slots.iter().any(unaskable))
+    !slots.iter().any(open) || (group == Group::All && slots.iter().any(unaskable))
 }

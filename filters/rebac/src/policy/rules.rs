@@ -86,7 +86,7 @@ pub enum Relation {
 pub struct Filled {
     /// The template.
     pub template: Template,
-    /// Its sources.
+    /// Its sources, in the order of the template.
     pub readers: Vec<Reader>,
 }
 

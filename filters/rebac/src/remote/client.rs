@@ -97,9 +97,6 @@ impl Client {
         now: Mono,
         host: &dyn Host,
     ) -> Slot {
-        if !grammar::can_be_asked(&remote.server, &question) {
-            return Slot::Answered(Answered { asked: None, holds: Err(Reason::ValueInvalid) });
-        }
         key::write(&mut self.key, &question, &Wanted::Any);
         let stale = match self.memory.get(&self.key, wanted, now) {
             Found::Valid(holds) => {
@@ -109,6 +106,10 @@ impl Client {
             Found::Stale(holds) => Some(holds),
             Found::Nothing => None,
         };
+        // Nothing is remembered of what cannot be asked.
+        if !grammar::can_be_asked(&remote.server, &question) {
+            return Slot::Answered(Answered { asked: None, holds: Err(Reason::ValueInvalid) });
+        }
         key::write(&mut self.key, &question, wanted);
         Slot::Open { question, key: self.key.as_slice().into(), stale }
     }

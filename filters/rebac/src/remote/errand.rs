@@ -103,6 +103,15 @@ impl Slot {
         }
     }
 
+    /// Whether its answer decides: one that holds for any, a plain no for all.
+    #[must_use]
+    pub fn decides(&self, group: Group) -> bool {
+        match self {
+            Slot::Answered(Answered { holds: Ok(()), .. }) => group == Group::Any,
+            slot => slot.outcome() == Some(Ok(group == Group::Any)),
+        }
+    }
+
     fn outcome(&self) -> Option<Outcome> {
         match self {
             Slot::Answered(answered) => match answered.holds {
@@ -165,13 +174,6 @@ impl Errand {
     /// Whether what is answered decides.
     #[must_use]
     pub fn is_decided(&self) -> bool {
-        is_decided(self.group, &self.slots)
+        self.slots.iter().any(|slot| slot.decides(self.group))
     }
-}
-
-/// Whether what is answered of these decides: one that holds for any, a plain no for all.
-#[must_use]
-pub fn is_decided(group: Group, slots: &[Slot]) -> bool {
-    let decisive = Some(Ok(group == Group::Any));
-    slots.iter().any(|slot| slot.outcome() == decisive)
 }

@@ -278,6 +278,8 @@ fn decided(message: &[u8], first: u32) -> Option<Outcome> {
                     }
                 }
             }
+            // Of another type than it has: whoever reads on guesses.
+            (n, _) if n == first || n == first.saturating_add(1) => return None,
             _ => {}
         }
     }
@@ -376,7 +378,15 @@ mod tests {
         assert_eq!(read_one(b"\x0a\x02\x0a\x00\x10\x02"), [Ok(true)]);
         assert_eq!(read_one(b"\x10\x01"), [Ok(false)]);
         assert_eq!(read_one(b"\x10\x03\x1a\x06\x0a\x01a\x0a\x01b"), [Err(Fault::Condition("a b".into()))]);
-        for bad in [&b""[..], b"\x10\x00", b"\x10\x04", b"\x10", b"\xff\xff", b"\x10\x01\x10\x02"] {
+        for bad in [
+            &b""[..],
+            b"\x10\x00",
+            b"\x10\x04",
+            b"\x10",
+            b"\xff\xff",
+            b"\x10\x01\x10\x02",
+            b"\x10\x02\x12\x00",
+        ] {
             assert_eq!(read_one(bad), [Err(Fault::Unavailable(Why::Garbled))], "{bad:?}");
         }
         let deep =
