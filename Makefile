@@ -14,8 +14,11 @@ help: ## what there is to do
 run: build ## the whole chain on 127.0.0.1:10000, with curls to paste; PORT=, ADMIN_PORT=, UPSTREAM_PORT= choose others
 	@$(SEND) $(TOOLS) demo run
 
-token: toolchain ## a fresh demo token; SUBJECT= chooses whose
-	@$(TOOLS) demo token $(or $(SUBJECT),ann)
+token: toolchain ## a fresh demo token; SUBJECT= chooses whose, and KEY=own.pem ISSUER= AUDIENCE= sign with a key of yours
+	@$(TOOLS) demo token $(or $(SUBJECT),ann)$(if $(KEY), '$(KEY)' '$(ISSUER)' '$(AUDIENCE)')
+
+jwk: toolchain ## the public half of KEY=own.pem, for `keys.jwks`
+	@$(TOOLS) demo jwk '$(or $(KEY),own.pem)'
 
 upstream: toolchain ## a server on 127.0.0.1:8080 that answers with what it received; UPSTREAM_PORT= chooses another port
 	@$(TOOLS) demo upstream 127.0.0.1:$(or $(UPSTREAM_PORT),8080)
@@ -94,4 +97,4 @@ toolchain:
 test-modules: toolchain
 	@filters/build --for-tests
 
-.PHONY: help run token upstream stats build oci dist test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules
+.PHONY: help run token jwk upstream stats build oci dist test test-all check import lint bench fuzz fuzz-keep generate picture compose-up compose-test compose-down compose-images peers-system clean clean-cache compose-files toolchain test-modules

@@ -71,6 +71,23 @@ impl Signer {
         Signer { kid: "demo-do-not-use".into(), key: Key::Ecdsa(key, "P-256") }
     }
 
+    /// A private key in PKCS #8, and the algorithm that it signs with, if it is one of RSA, P-256 or P-384.
+    #[must_use]
+    pub fn from_pkcs8(kid: &str, der: &[u8]) -> Option<(Signer, &'static str)> {
+        let signer = |key| Signer { kid: kid.into(), key };
+        if let Ok(key) = RsaKeyPair::from_pkcs8(der) {
+            return Some((signer(Key::Rsa(key)), "RS256"));
+        }
+        let curves = [
+            (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", "ES256"),
+            (&signature::ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", "ES384"),
+        ];
+        curves.into_iter().find_map(|(how, curve, algorithm)| {
+            let key = EcdsaKeyPair::from_pkcs8(how, der, &SystemRandom::new()).ok()?;
+            Some((signer(Key::Ecdsa(key, curve)), algorithm))
+        })
+    }
+
     /// The P-384 key.
     ///
     /// # Panics

@@ -6,8 +6,14 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use portcullis_tests::envoy::die_with_us;
+use base64::Engine;
+use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
+use portcullis_tests::client::ask;
+use portcullis_tests::envoy::{Envoy, die_with_us};
+use portcullis_tests::gate::config_with;
 use portcullis_tests::paths;
+use portcullis_tests::upstream::Upstream;
+use serde_json::{Value, json};
 
 fn demo(ports: [(&str, u16); 3]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
@@ -135,8 +141,52 @@ fn the_verbs_start_the_demo_and_hand_the_ports_over() {
     for part in ["filters/build", "PORT=\"1\" ADMIN_PORT=\"2\" UPSTREAM_PORT=\"3\"", "--bin demo run"] {
         assert!(run.contains(part), "{part} is not in {run}");
     }
-    assert!(dry(&["token", "SUBJECT=bob"]).contains("--bin demo token bob"));
+    assert!(dry(&["token", "SUBJECT=bob"]).contains("--bin demo token bob\n"));
+    let own = dry(&["token", "KEY=own.pem", "ISSUER=https://a", "AUDIENCE=b"]);
+    assert!(own.contains("demo token ann 'own.pem' 'https://a' 'b'"), "{own}");
+    assert!(dry(&["jwk", "KEY=k.pem"]).contains("demo jwk 'k.pem'"));
     assert!(dry(&["upstream"]).contains("--bin demo upstream"));
     let stats = dry(&["stats", "ADMIN_PORT=2"]);
     assert!(stats.contains("ADMIN_PORT=\"2\"") && stats.contains("--bin demo stats"), "{stats}");
+}
+
+/// What the README of jwt-auth says about a key of one's own, with keys of the three kinds.
+#[tokio::test]
+async fn a_key_of_ones_own_becomes_a_jwk_and_signs_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_demo")).args(arguments).output().unwrap();
+        let said =
+            String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap();
+        (output.status.success(), said.trim().to_owned())
+    };
+    let mut keys = Vec::new();
+    let mut tokens = Vec::new();
+    for name in ["rsa-2048", "p256", "p384"] {
+        let der = fs::read(paths::root().join("tests/keys").join(format!("{name}.pk8"))).unwrap();
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        let file = folder.path().join(format!("{name}.pem"));
+        fs::write(&file, format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"))
+            .unwrap();
+        let file = file.to_str().unwrap();
+        let (ok, jwk) = demo(&["jwk", file]);
+        assert!(ok && !jwk.contains("\"d\""), "{jwk}");
+        keys.push(serde_json::from_str::<Value>(&jwk).unwrap());
+        let (ok, token) = demo(&["token", "ann", file, "https://id.test", "orders"]);
+        assert!(ok, "{token}");
+        tokens.push(token);
+        let (ok, problem) = demo(&["token", "ann", file, "", ""]);
+        assert!(!ok && problem.contains("ISSUER="), "{problem}");
+    }
+    let config = config_with(&[
+        ("/providers/corp/keys", json!({"jwks": {"keys": keys}})),
+        ("/providers/corp/algorithms", json!(["RS256", "ES256", "ES384"])),
+    ]);
+    let upstream = Upstream::start().await;
+    let listener = Listener::new("l").plugin(&Plugin::new("jwt-auth", config));
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    for token in tokens {
+        let answer = ask(envoy.address(), "GET", "/orders/1").bearer(&token).send().await;
+        assert_eq!((answer.status, &answer.json()["headers"]["x-user"]), (200, &json!(["ann"])));
+    }
 }

@@ -234,3 +234,65 @@ async fn tenants_workloads_and_deny_lists() {
     gate.refuses(&svid(json!({"sub": "spiffe://td.test/"})), "token_invalid").await;
     assert_eq!(gate.causes().await.get("revoked"), Some(&4));
 }
+
+/// What a browser has to be told on a refusal too, for otherwise a script sees a broken network and no 401.
+#[tokio::test]
+async fn cors_stands_in_front() {
+    let upstream = Upstream::start().await;
+    let cors = json!({
+        "name": "cors",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"}
+    });
+    let policy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"exact": "https://app.test"}],
+        "allow_methods": "GET, PUT",
+        "allow_headers": "authorization"
+    });
+    let routes = json!([{
+        "match": {"prefix": "/"}, "route": {"cluster": "upstream"}, "typed_per_filter_config": {"cors": policy}
+    }]);
+    let plugin = Plugin::new("jwt-auth", config());
+    let front = Listener::new("front").filter(cors.clone()).plugin(&plugin).routes(routes.clone());
+    let behind = Listener::new("behind").plugin(&plugin).filter(cors).routes(routes);
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[front, behind])).await;
+    for (listener, refusal, preflight) in [("front", "https://app.test", 200), ("behind", "", 401)] {
+        let to = envoy.listener(listener);
+        let refused = ask(to, "GET", "/x").header("origin", "https://app.test").send().await;
+        let told = refused.header("access-control-allow-origin");
+        assert_eq!((refused.status, told.as_str()), (401, refusal), "{listener}");
+        let asked = ask(to, "OPTIONS", "/x").header("origin", "https://app.test");
+        let asked = asked.header("access-control-request-method", "PUT").send().await;
+        assert_eq!(asked.status, preflight, "{listener}");
+    }
+    assert_eq!(upstream.seen(), 0);
+}
+
+/// Envoy sends the request through the filters once more, as the first pass left it.
+#[tokio::test]
+async fn a_redirected_request_needs_its_token_again() {
+    let upstream = Upstream::start().await;
+    let signer = Signer::p256("ec");
+    let kept = config_with(&[("/providers/corp/forward_token", json!(true))]);
+    let routes = json!([
+        {"match": {"prefix": "/go"}, "route": {"cluster": "upstream", "internal_redirect_policy": {}}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+    ]);
+    for (config, reached, reason) in [(config(), 1, "token_missing"), (kept, 2, "")] {
+        let before = upstream.seen();
+        let metrics = Plugin::new("metrics", json!({"routes": ["/go", "/landed"]}));
+        let jwt_auth = Plugin::new("jwt-auth", config);
+        let listener = Listener::new("l").plugin(&metrics).plugin(&jwt_auth).routes(routes.clone());
+        let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+        let answer = ask(envoy.address(), "GET", "/go")
+            .header("x-answer-status", "302")
+            .header("x-answer-header", format!("location=http://{}/landed", envoy.address()))
+            .bearer(&signer.token("ES256", &tokens::claims()))
+            .send()
+            .await;
+        assert_eq!(answer.json()["reason"].as_str().unwrap_or_default(), reason, "{}", answer.text());
+        assert_eq!(upstream.seen() - before, reached);
+        let followed = r#"route="/landed",method="GET",code="302",grpc="",source="gateway",reason=""} 1"#;
+        envoy.wait_until(followed, async || envoy.prometheus().await.contains(followed)).await;
+    }
+}

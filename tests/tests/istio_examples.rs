@@ -88,6 +88,10 @@ fn the_chain_for_production_is_the_one_for_envoy() {
     for (field, value) in merged.as_object().unwrap() {
         assert_eq!(value, &manager[field], "{field}");
     }
+    let removed = "/request_headers_to_remove";
+    let routes = bounds[0].pointer("/spec/configPatches/2/patch/value").unwrap();
+    assert!(routes.pointer(removed).is_some());
+    assert_eq!(routes.pointer(removed), manager["route_config"].pointer(removed));
 }
 
 /// What reads files for Kubernetes takes such a key for a boolean (YAML 1.1), and then a JWK has no `n` or `y`.

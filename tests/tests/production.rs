@@ -28,8 +28,10 @@ fn cluster<'a>(config: &'a mut Value, name: &str) -> &'a mut Value {
     clusters.iter_mut().find(|c| c["name"] == name).unwrap()
 }
 
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
 fn manager(config: &Value) -> &Value {
-    &config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    config.pointer(MANAGER).unwrap()
 }
 
 /// The chain, with a key server and an upstream of ours.
@@ -423,4 +425,113 @@ async fn connections_and_requests_have_a_ceiling() {
         })
         .await;
     assert!(client::get(edge.envoy.admin(), "/ready").await.is_some_and(|r| r.status == 200));
+}
+
+/// Private addresses count as inside for an Envoy that is told nothing better.
+#[tokio::test]
+async fn no_client_is_inside() {
+    let edge = Edge::start().await;
+    let request = ask(edge.envoy.address(), "GET", "/health")
+        .header("x-answer-status", "503")
+        .header("x-envoy-retry-on", "5xx")
+        .header("x-envoy-max-retries", "3");
+    assert_eq!(request.send().await.status, 503);
+    assert_eq!(edge.upstream.seen(), 1, "the client had it tried again");
+}
+
+#[tokio::test]
+async fn what_would_change_the_method_or_the_path_reaches_no_upstream() {
+    let edge = Edge::start().await;
+    let names = [
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("x-original-url", "/orders/2"),
+        ("x-rewrite-url", "/orders/2"),
+        ("x-kept", "1"),
+    ];
+    let request = ask(edge.envoy.address(), "GET", "/orders/1").bearer(&edge.token("ann"));
+    let answer =
+        names.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = answer.json()["headers"].clone();
+    let left: Vec<&str> = names.iter().map(|(name, _)| *name).filter(|name| !seen[name].is_null()).collect();
+    assert_eq!(left, ["x-kept"]);
+}
+
+/// The limit on guessing holds a place for each request until it is answered.
+#[tokio::test]
+async fn many_who_wait_for_a_slow_upstream_are_no_guessers() {
+    let edge = Edge::start().await;
+    let held = |_| {
+        let request = ask(edge.envoy.address(), "GET", "/health").header("x-answer-hold", "1");
+        tokio::spawn(request.send())
+    };
+    let all: Vec<_> = (0..90).map(held).collect();
+    edge.envoy.wait_until("all wait", async || edge.upstream.seen() == 90).await;
+    edge.upstream.release();
+    for request in all {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+}
+
+/// The file with those comments switched on that start with these lines.
+fn without_comment(first: &[&str]) -> Value {
+    let text = std::fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
+    let (mut lines, mut on) = (Vec::new(), false);
+    for line in text.lines() {
+        on = line.trim_start().starts_with('#')
+            && (on || first.iter().any(|f| line.trim_start().starts_with(f)));
+        lines.push(if on { line.replacen("# ", "", 1) } else { line.to_owned() });
+    }
+    examples::parse(&lines.join("\n")).unwrap()
+}
+
+#[tokio::test]
+async fn websockets_pass_the_whole_chain_where_a_route_lets_them() {
+    let switched = without_comment(&["# - match: {prefix: /orders/"]);
+    let routes = manager(&switched)["route_config"].clone();
+    assert_eq!(routes["virtual_hosts"][0]["routes"].as_array().unwrap().len(), 2);
+    let edge = Edge::start_with(|config| {
+        *config.pointer_mut(&format!("{MANAGER}/route_config")).unwrap() = routes;
+    })
+    .await;
+    let open = async |token: Option<String>| -> String {
+        let head = "GET /orders/1 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
+        let token = token.map(|t| format!("authorization: Bearer {t}\r\n")).unwrap_or_default();
+        let answer = raw(edge.envoy.address(), format!("{head}{token}\r\n").as_bytes()).await;
+        String::from_utf8_lossy(&answer).split("\r\n").next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(open(None).await, "HTTP/1.1 401 Unauthorized");
+    assert_eq!(open(Some(edge.token("bob"))).await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(edge.upstream.seen(), 0);
+    assert_eq!(open(Some(edge.token("ann"))).await, "HTTP/1.1 101 Switching Protocols");
+}
+
+/// The listener and its cluster are in an Envoy of their own here, for the port of admin is known only once the other one runs.
+#[tokio::test]
+async fn a_prometheus_elsewhere_sees_the_statistics_and_nothing_else_of_admin() {
+    let edge = Edge::start().await;
+    assert_eq!(edge.get("/orders/1", "ann").await.status, 200);
+    let mut scrape = without_comment(&["# - name: scrape", "# - name: admin"]);
+    lead(&mut scrape, "admin", edge.envoy.admin());
+    let resources = &mut scrape["static_resources"];
+    resources["listeners"].as_array_mut().unwrap().retain(|l| l["name"] == "scrape");
+    resources["clusters"].as_array_mut().unwrap().retain(|c| c["name"] == "admin");
+    resources["listeners"][0]["address"]["socket_address"]["port_value"] = 0.into();
+    let ports = Ports { listener: 0, admin: 0, upstream: 0 };
+    let envoy = Envoy::start(&examples::with_ports(scrape, ports)).await;
+    let scraped = async || ask(envoy.address(), "GET", "/stats/prometheus").send().await.text();
+    let series = r#"portcullis_requests_total{plugin="metrics""#;
+    edge.envoy.wait_until(series, async || scraped().await.contains(series)).await;
+    for (method, path) in [
+        ("POST", "/quitquitquit"),
+        ("GET", "/config_dump"),
+        ("GET", "/stats"),
+        ("GET", "/stats/prometheus/../../config_dump"),
+        ("POST", "/stats/prometheus"),
+    ] {
+        assert_eq!(ask(envoy.address(), method, path).send().await.status, 404, "{method} {path}");
+    }
+    assert!(edge.envoy.is_running());
 }

@@ -113,9 +113,13 @@ impl Label {
     }
 
     /// The bootstrap's expression for this label: the first group is cut out of the name, the second is the value.
+    ///
+    /// Envoy files an expression that starts with `^`, a word and `\.` under that word and tries it on no other name. Without
+    /// it, each of these would be tried on every statistic that Envoy makes: 90 microseconds more for each of them, which is
+    /// half a minute at the start of a proxy with three thousand clusters.
     #[must_use]
     pub fn stats_tag_regex(self) -> String {
-        format!(r"({}=\.=(.*?);\.;)", self.name())
+        format!(r"^wasmcustom\.portcullis_.*?({}=\.=(.*?);\.;)", self.name())
     }
 }
 
@@ -259,6 +263,14 @@ mod tests {
         labels: &[Label::Route, Label::Code],
         help: "",
     };
+
+    #[test]
+    fn an_expression_is_tried_on_our_own_names_alone() {
+        for label in Label::ALL {
+            let regex = label.stats_tag_regex();
+            assert!(regex.starts_with(r"^wasmcustom\.portcullis_"), "{regex}");
+        }
+    }
 
     #[test]
     fn no_label_ends_in_another() {

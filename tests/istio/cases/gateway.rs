@@ -184,6 +184,11 @@ pub(crate) async fn serves_the_chain_for_production(plane: Rc<ControlPlane>) {
     assert_eq!(get("ann").header("x_user", "root").send().await.status, 400);
     let flood = (0..100).fold(get("ann"), |request, n| request.header(&format!("x-{n}"), "1"));
     assert_eq!(flood.send().await.status, 431);
+    let overridden = get("ann").header("x-http-method-override", "DELETE").send().await;
+    assert_eq!(
+        (overridden.status, &overridden.json()["headers"]["x-http-method-override"]),
+        (200, &Value::Null)
+    );
     let listeners = proxy.dump("ListenersConfigDump").await.to_string();
     for part in [r#""max_concurrent_streams":100"#, r#""per_connection_buffer_limit_bytes":32768"#] {
         assert!(listeners.contains(part), "{part}");

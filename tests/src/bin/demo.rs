@@ -1,9 +1,10 @@
-//! `demo run` starts the whole chain, `demo token [SUBJECT]` prints a token, `demo stats` what was counted, `demo upstream [ADDRESS]` is a server that answers
+//! `demo run` starts the whole chain, `demo token [SUBJECT [KEY ISSUER AUDIENCE]]` prints a token, `demo jwk KEY` a public key, `demo stats` what was counted, `demo upstream [ADDRESS]` is a server that answers
 //! with what it received, `demo file ADDRESS PATH` one that answers with a file, `demo compose` writes what docker-compose mounts.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use portcullis_tests::demo::own::OwnKey;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::{compose, demo};
 
@@ -15,13 +16,15 @@ async fn main() -> ExitCode {
         ["run"] => demo::run::run().await,
         ["token"] => print_token("ann"),
         ["token", subject] => print_token(subject),
+        ["token", subject, key, issuer, audience] => own_token(subject, key, issuer, audience),
+        ["jwk", key] => own_jwk(key),
         ["stats"] => demo::stats::stats().await,
         ["upstream"] => upstream("127.0.0.1:8080").await,
         ["upstream", address] => upstream(address).await,
         ["file", address, path] => file(address, path).await,
         ["compose"] => compose::write(),
         _ => Err(
-            "usage: demo run | token [SUBJECT] | stats | upstream [ADDRESS] | file ADDRESS PATH | compose"
+            "usage: demo run | token [SUBJECT [KEY ISSUER AUDIENCE]] | jwk KEY | stats | upstream [ADDRESS] | file ADDRESS PATH | compose"
                 .into(),
         ),
     };
@@ -36,6 +39,16 @@ async fn main() -> ExitCode {
 
 fn print_token(subject: &str) -> Result<(), String> {
     println!("{}", demo::token(subject, 3600));
+    Ok(())
+}
+
+fn own_token(subject: &str, key: &str, issuer: &str, audience: &str) -> Result<(), String> {
+    println!("{}", OwnKey::read(key)?.token(subject, issuer, audience)?);
+    Ok(())
+}
+
+fn own_jwk(key: &str) -> Result<(), String> {
+    println!("{}", OwnKey::read(key)?.jwk());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What `make run`, `make token`, `make stats` and `make upstream` do.
+//! What `make run`, `make token`, `make jwk`, `make stats` and `make upstream` do.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -6,9 +6,11 @@
 //! | [`stats`] | what was counted so far, by route |
 //! | [`curls`] | the curls, and what each answers |
 //! | [`mod@file`] | a file, served as it is at that moment |
+//! | [`own`] | a key of one's own, and tokens signed with it |
 
 pub mod curls;
 pub mod file;
+pub mod own;
 pub mod run;
 pub mod stats;
 

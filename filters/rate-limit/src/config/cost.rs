@@ -27,7 +27,8 @@ pub struct RawCost {
 }
 
 /// What the answer makes of the cost: exactly one of `statuses`, `header`, `per` and `json`. What the request cost is
-/// reserved when it comes, and stays charged if no answer comes.
+/// reserved when it comes, counts until the answer, and stays charged if no answer comes: leave room in `burst` for as many requests
+/// as one key may have in flight.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Settle"))]
