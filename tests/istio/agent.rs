@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::apart;
-use crate::control_plane::{ControlPlane, port};
+use crate::control_plane::ControlPlane;
 use crate::process::Process;
 use crate::proxy::{Role, add_pod};
+use portcullis_tests::engines::start::free_port;
 
 /// A running agent with its Envoy; both end when this is dropped.
 pub(crate) struct Agent {
@@ -25,7 +26,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent, whose pod istiod knows. It asks a registry on a loopback address in clear text without being told to.
     pub(crate) async fn start(plane: &ControlPlane, role: Role) -> Agent {
-        let (serving, admin, prometheus, status) = (port(), port(), port(), port());
+        let (serving, admin, prometheus, status) = (free_port(), free_port(), free_port(), free_port());
         add_pod(plane, role, serving).await;
         let folder = TempDir::new().expect("a folder");
         let (label, value) = role.label;
@@ -51,7 +52,7 @@ impl Agent {
             format!("--templateFile={template}"),
         ];
         let pod = role.pod();
-        let (prometheus, health) = (prometheus.to_string(), port().to_string());
+        let (prometheus, health) = (prometheus.to_string(), free_port().to_string());
         let settings = settings.to_string();
         let environment = [
             ("PROXY_CONFIG", settings.as_str()),

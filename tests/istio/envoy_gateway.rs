@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::apart;
-use crate::control_plane::{ControlPlane, port};
+use crate::control_plane::ControlPlane;
 use crate::process::Process;
+use portcullis_tests::engines::start::free_port;
 
 /// The namespace that it expects its own things in.
 const OWN: &str = "envoy-gateway-system";
@@ -61,7 +62,7 @@ impl EnvoyGateway {
                 "proxyTopologyInjector": {"disable": true}
             }},
             // Envoy's own administration and statistics have the usual ports, for in a cluster it runs elsewhere.
-            "admin": {"address": {"host": "127.0.0.1", "port": port()}},
+            "admin": {"address": {"host": "127.0.0.1", "port": free_port()}},
             "telemetry": {"metrics": {"prometheus": {"disable": true}}},
             "extensionApis": {"enableBackend": true, "enableEnvoyPatchPolicy": true}
         });

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
 use portcullis_tests::client::{Response, ask};
 use portcullis_tests::envoy::{Envoy, Options};
@@ -129,7 +131,8 @@ async fn a_document_that_has_not_changed_is_not_sent_again() {
 async fn fetched_tuples_decide_and_another_document_takes_their_place_as_a_whole() {
     for workers in [1, 4] {
         let server = KeyServer::start().await;
-        server.set("/tuples", text(ANN));
+        let first = json!([ANN.trim_end()]);
+        server.set("/tuples", Answer::Slow(first, Duration::from_secs(2)));
         let gate = Fetching::start(server, workers, json!({})).await;
         // The first of these come before there is any tuple.
         gate.all_answer("ann", "/documents/1", 200).await;

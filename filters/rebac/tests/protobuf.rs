@@ -233,7 +233,7 @@ proptest! {
         let asked: Vec<&Question> = pairs.iter().map(|(question, ..)| question).collect();
         let mut order: Vec<usize> = (0..pairs.len()).collect();
         let want = pairs.iter().map(|(_, decision, error)| match error {
-            Some(code) => Some(Err(of_grpc(u64::try_from(*code).unwrap(), false))),
+            Some(code) => Some(Err(of_grpc(u64::try_from(*code).unwrap(), b"", false))),
             None => outcome(decision),
         });
         let want = want.collect::<Option<Vec<_>>>().unwrap_or_else(|| vec![GARBLED; pairs.len()]);

@@ -6,9 +6,10 @@ use portcullis_tests::{demo, examples, paths};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::control_plane::{ControlPlane, port};
+use crate::control_plane::ControlPlane;
 use crate::envoy_gateway::{EnvoyGateway, Fleet, UPSTREAM};
 use crate::manifests;
+use portcullis_tests::engines::start::free_port;
 
 fn file(name: &str) -> Vec<Value> {
     examples::documents(&paths::root().join("envoy/gateway").join(name))
@@ -54,7 +55,7 @@ pub(crate) async fn attaches_the_chain(plane: Rc<ControlPlane>) {
         registry.push(images.path(), &image);
     }
     let controller = EnvoyGateway::start(&plane).await;
-    let port = port();
+    let port = free_port();
     plane.apply(&gateway(port, &upstream)).await;
     plane.apply(&chain(&registry)).await;
     let fleet = Fleet::start(&plane, &controller, "edge", port).await;

@@ -7,7 +7,6 @@
 //! question voids the one before under every token: no old token brings back what a newer answer took away.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use portcullis_common::cache::{Cache, KeyPart};
 use portcullis_common::clock::{Mono, nanos};
@@ -165,6 +164,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::remote::epoch::Floor;
 
