@@ -17,7 +17,8 @@ pub fn check(attached: &Attached, findings: &mut Vec<Finding>) {
         let mut look = |path: String, line: usize, node: &Node| {
             let template = node.text().and_then(|text| Template::parse(text).ok());
             if let Some(text) = template.as_ref().and_then(Template::without_braces) {
-                let problem = format!("a source without its braces, so one text for all; write \"{{{text}}}\"");
+                let problem =
+                    format!("a source without its braces, so one text for all; write \"{{{text}}}\"");
                 findings.push(attached.place.finding(Severity::Error, line, &attached.name, &path, problem));
             }
         };

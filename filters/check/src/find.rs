@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::around;
 use crate::attached::{Attached, Chain, Config, EscapedSlashes, Manager, OnFailure, Place, Which};
 use crate::beside;
 use crate::finding::{Finding, Severity};
@@ -135,6 +136,7 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect, findings: &mut Vec<Fi
             return;
         }
         beside::check(filters, place, |f| filter(f, place, dialect), findings);
+        around::check(manager, place, |f| filter(f, place, dialect), findings);
         let name = manager.text_at(&["stat_prefix"]).unwrap_or("http").to_owned();
         let manager = self::manager(manager, place);
         chains.push(Chain { name, plugins, manager: Some(manager), whole: true, clusters: clusters.clone() });
@@ -169,7 +171,7 @@ fn clusters(document: &Node) -> Option<Rc<[String]>> {
 }
 
 /// The message in an `Any`, through a `TypedStruct` if it is in one; its type's last word.
-fn typed(any: &Node) -> Option<(&Node, &str)> {
+pub(crate) fn typed(any: &Node) -> Option<(&Node, &str)> {
     let name = |url: &'_ str| url.rsplit(['.', '/']).next().map(str::len).unwrap_or_default();
     let url = any.text_at(&["@type"])?;
     let kind = url.get(url.len().saturating_sub(name(url))..)?;

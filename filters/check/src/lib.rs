@@ -8,6 +8,7 @@
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
 //! | [`braces`] | braces that were forgotten |
+//! | [`around`] | what a connection manager has around ours: upgrades, routes, hosts, cors |
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
 //! | [`ask`], [`time`] | a request on the command line |
@@ -17,6 +18,7 @@
 //! | [`import`] | configurations of others, as ours |
 //! | [`cli`] | the command line |
 
+pub mod around;
 pub mod ask;
 pub mod attached;
 pub mod beside;

@@ -189,10 +189,14 @@ mod tests {
     #[test]
     fn a_source_without_its_braces_is_told_from_a_constant() {
         let forgotten = |text: &str| Template::parse(text).unwrap().without_braces().map(str::to_owned);
-        for source in ["client.ip", "client.ip/24,48", "subject", "claim.email", "header.x", "path.id", "host"] {
+        for source in
+            ["client.ip", "client.ip/24,48", "subject", "claim.email", "header.x", "path.id", "host"]
+        {
             assert_eq!(forgotten(source).as_deref(), Some(source));
         }
-        for meant in ["everyone", "user:subject", "{subject}", "subject{issuer}", "{{subject}}", "Host", "a.b"] {
+        for meant in
+            ["everyone", "user:subject", "{subject}", "subject{issuer}", "{{subject}}", "Host", "a.b"]
+        {
             assert_eq!(forgotten(meant), None, "{meant}");
         }
     }
