@@ -69,6 +69,12 @@ pub(crate) async fn attaches_the_chain(plane: Rc<ControlPlane>) {
     assert_eq!((ann.status, &ann.json()["headers"]["x-user"]), (200, &json!(["ann"])));
     assert!(ann.header("ratelimit").starts_with("\"per-user\";r=9"), "{:?}", ann.headers);
     assert_eq!((bob.status, bob.reason().as_str()), (403, "relation_denied"));
+    let request = fleet.get("/orders/1").bearer(&demo::token("ann", 600));
+    let overridden = request.header("x-http-method-override", "DELETE").send().await;
+    assert_eq!(
+        (overridden.status, &overridden.json()["headers"]["x-http-method-override"]),
+        (200, &Value::Null)
+    );
     let nobody = fleet.get("/orders/1").send().await;
     assert_eq!((nobody.status, nobody.reason().as_str()), (401, "token_missing"));
     assert!(fleet.admin("/config_dump").await.contains(r#""failure_policy": "FAIL_RELOAD""#));
