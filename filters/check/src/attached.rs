@@ -84,6 +84,8 @@ pub struct Attached {
     pub which: Which,
     /// The name that the host knows it by.
     pub name: String,
+    /// Its module, if that is a file, and the line that names it.
+    pub module: Option<(String, usize)>,
     /// Its configuration: the tree, and the dialect that it is read in.
     pub config: Config,
     /// What happens when it fails, and the line that says so.

@@ -109,6 +109,7 @@ fn alone(document: &Node, place: &Place, json: bool, bare: Option<Which>) -> Opt
         place: place.clone(),
         which,
         name: which.filter().to_owned(),
+        module: None,
         config: Config { node: Rc::new(document.clone()), dialect, text: None },
         on_failure: None,
         // Where the plugin will run is not known.
@@ -215,7 +216,8 @@ fn filter(entry: &Node, place: &Place, dialect: Dialect) -> Option<Attached> {
     let (wasm, "Wasm") = typed(entry.get("typed_config")?)? else { return None };
     let config = wasm.get("config")?;
     let code = config.at(&["vm_config", "code"])?;
-    let file = code.text_at(&["local", "filename"]).or_else(|| code.text_at(&["remote", "http_uri", "uri"]));
+    let local = code.at(&["local", "filename"]);
+    let file = local.and_then(Node::text).or_else(|| code.text_at(&["remote", "http_uri", "uri"]));
     let called = config.text_at(&["name"]).or_else(|| entry.text_at(&["name"])).unwrap_or_default();
     let which = file.and_then(Which::of).or_else(|| Which::of(called))?;
     let policy = |name: &str| match name {
@@ -237,6 +239,7 @@ fn filter(entry: &Node, place: &Place, dialect: Dialect) -> Option<Attached> {
         place: Place { line: entry.line, ..place.clone() },
         which,
         name: called.to_owned(),
+        module: local.and_then(|l| Some((l.text()?.to_owned(), l.line))),
         config: configuration(config, dialect),
         on_failure: Some(on_failure),
         environment: keys.chain(values.iter().map(|m| m.name.clone())).collect(),
@@ -343,6 +346,7 @@ fn istio(document: &Node, inner: Option<&str>, place: &Place) -> Option<Object> 
             place: place.clone(),
             which,
             name: called.to_owned(),
+            module: None,
             config: plain(config, wasm.line),
             on_failure: Some(on_failure),
             environment: variables.iter().filter_map(|v| v.text_at(&["name"]).map(str::to_owned)).collect(),
@@ -370,6 +374,7 @@ fn gateway(document: &Node, place: &Place, objects: &mut Vec<Object>) {
                 place: Place { line: wasm.line, ..place.clone() },
                 which,
                 name: name.to_owned(),
+                module: None,
                 config: plain(wasm.get("config").cloned(), wasm.line),
                 on_failure: Some(on_failure),
                 environment: keys.iter().filter_map(|k| k.text().map(str::to_owned)).collect(),

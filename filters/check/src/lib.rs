@@ -12,6 +12,7 @@
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
 //! | [`ask`], [`time`] | a request on the command line |
+//! | [`modules`] | whether the files of modules are there |
 //! | [`normal`] | what Envoy does to a path before any filter sees it |
 //! | [`run`], [`fetched`] | a filter called as the shell calls it; what it would fetch, from files |
 //! | [`evaluate`], [`notes`], [`questions`], [`say`] | a request through the whole chain |
@@ -32,6 +33,7 @@ pub mod finding;
 pub mod heard;
 pub mod import;
 pub mod load;
+pub mod modules;
 pub mod normal;
 pub mod notes;
 pub mod questions;

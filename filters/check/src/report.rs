@@ -7,6 +7,7 @@ use crate::cross;
 use crate::find::{self, File};
 use crate::finding::{Finding, Severity};
 use crate::load::{self, Loaded};
+use crate::modules;
 
 /// What was found.
 pub struct Report {
@@ -58,6 +59,7 @@ pub fn check(files: &[File], bare: Option<Which>) -> Report {
         let plugins: Vec<cross::Plugin<'_>> =
             chain.plugins.iter().zip(loaded.iter().map(Option::as_ref)).collect();
         findings.extend(cross::check(&chain, &plugins));
+        findings.extend(modules::missing(&chain));
         (chain, loaded)
     };
     let chains: Vec<_> = chains.into_iter().map(load_all).collect();
