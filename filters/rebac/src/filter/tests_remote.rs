@@ -317,6 +317,10 @@ fn an_engine_that_fails_again_and_again_is_left_alone() {
     assert_eq!(vm.get("/open/1").said(), (200, ""));
     assert_eq!(vm.get("/open/nobody%20knows").said(), (403, "value_invalid"));
     vm.now += 1_000 * MS;
+    let (_, leaves) = vm.get("/documents/1").calls();
+    assert_eq!(vm.get("/documents/2").said(), (503, "engine_unavailable"));
+    // Who leaves before the answer came does not keep the others out.
+    drop(leaves);
     let (_, pending) = vm.get("/documents/1").calls();
     assert_eq!(vm.get("/documents/2").said(), (503, "engine_unavailable"));
     assert_eq!(vm.answer(pending, vec![allowed(true)]).said(), (200, ""));
@@ -336,6 +340,18 @@ fn what_is_over_serves_while_the_engine_is_away_only_if_that_is_written() {
     assert_eq!(vm.asked("/documents/1", &http(401, "")), (503, "credentials_refused"));
     vm.now += 20_000 * MS;
     assert_eq!(vm.asked("/documents/1", &Answer::Timeout), (503, "engine_unavailable"));
+}
+
+#[test]
+fn what_changes_things_is_answered_freshly_also_where_nothing_is_written() {
+    let mut vm = Vm::new(&config());
+    assert_eq!(vm.asked("/documents/1", &allowed(true)), (200, ""));
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        let (callouts, pending) = vm.send(method, "/documents/1", &[]).calls();
+        assert_eq!(body(&callouts[0])["consistency"], "HIGHER_CONSISTENCY", "{method}");
+        assert_eq!(vm.answer(pending, vec![allowed(false)]).said(), (403, "relation_denied"), "{method}");
+    }
+    assert_eq!(vm.get("/documents/1").said(), (403, "relation_denied"));
 }
 
 #[test]

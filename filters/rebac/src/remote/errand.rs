@@ -177,3 +177,44 @@ impl Errand {
         self.slots.iter().any(|slot| slot.decides(self.group))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::flight::Flights;
+    use crate::remote::memory::Departure;
+    use crate::remote::tests::question;
+
+    #[test]
+    fn a_call_has_no_more_questions_and_bytes_than_an_engine_takes() {
+        let mut flights = Flights::default();
+        let mut errand = |sizes: &[usize]| {
+            let slots = sizes.iter().enumerate().map(|(n, size)| {
+                let question = question(&"a".repeat(*size), "viewer", "document:1");
+                let left = Departure { at: Mono(0), epoch: 0 };
+                let lead = flights.leave(&[u8::try_from(n).unwrap()], question, Wanted::Any, left, false);
+                Slot::Led { lead, stale: None }
+            });
+            Errand {
+                rule: 0,
+                group: Group::All,
+                slots: slots.collect(),
+                wanted: Wanted::Any,
+                until: Mono(0),
+                spare: None,
+                headers: Vec::new(),
+                stage: Stage::Called,
+                attempt: 0,
+                sent: Mono(0),
+                batches: Vec::new(),
+                pass: Pass::default(),
+            }
+        };
+        let batched = |errand: Errand| errand.batched(errand.unanswered(), 3);
+        assert_eq!(batched(errand(&[])), Vec::<Vec<usize>>::new());
+        assert_eq!(batched(errand(&[10; 7])), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
+        let big = 90 << 10;
+        assert_eq!(batched(errand(&[big, big, big, 1])), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(batched(errand(&[LARGEST * 2, 1])), [vec![0], vec![1]]);
+    }
+}
