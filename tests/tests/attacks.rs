@@ -740,3 +740,34 @@ async fn a_remembered_token_counts_for_the_provider_that_comes_first() {
         assert_eq!(answer.json()["headers"]["x-user"], json!([user]), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_host_that_only_one_of_two_reads() {
+    let upstream = Upstream::start().await;
+    let rules = json!([
+        {"name": "open", "match": {"hosts": ["www.example.com"]}, "require": "none"},
+        {"name": "secret", "match": {"hosts": ["*.secret.example.com"]}, "require": {"any": ["corp"]}},
+    ]);
+    // Envoy holds the whole authority to this; a rule holds the host to its own.
+    let routes = json!({"virtual_hosts": [{
+        "name": "secret",
+        "domains": ["*.secret.example.com"],
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]
+    }]});
+    let listener = Listener::new("l")
+        .plugin(&Plugin::new("jwt-auth", config_with(&[("/rules", rules)])))
+        .manager(json!({"route_config": routes}));
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    for (host, reason) in [
+        ("a.secret.example.com", "token_missing"),
+        ("A.Secret.Example.Com", "token_missing"),
+        ("www.example.com:x.secret.example.com", "ambiguous_host"),
+        ("www.example.com:8.secret.example.com", "ambiguous_host"),
+        ("[::1].secret.example.com", "ambiguous_host"),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        let answer = String::from_utf8(raw(envoy.address(), request.as_bytes()).await).unwrap();
+        assert!(answer.contains(reason), "{host}: {answer}");
+    }
+    assert_eq!(upstream.seen(), 0);
+}
