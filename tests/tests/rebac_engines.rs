@@ -509,6 +509,43 @@ async fn a_relationship_that_spicedb_deletes_lets_nobody_in_any_more() {
     revoke(&envoy, async |tuple| engine.delete(&[tuple]).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_the_client_made_up_is_its_own_fault() {
+    let upstream = Upstream::start().await;
+    let engine = Spicedb::start(SCHEMA, &[]).await;
+    let token = engine.write(&["document:1#owner@user:ann"]).await;
+    for (grpc, server) in
+        [(true, json!({"calls": patient()})), (false, json!({"protocol": "http", "calls": patient()}))]
+    {
+        let mut config = config(spicedb(server), json!({"freshness": {"header": "x-zedtoken"}}));
+        for rule in config["rules"].as_array_mut().unwrap() {
+            rule["on_error"] = "allow".into();
+        }
+        let address = if grpc { engine.server.grpc() } else { engine.server.http() };
+        let envoy = gate(config, &upstream, address, grpc, 1).await;
+        // One question, two and three: SpiceDB says it of the call, or of each question.
+        for path in ["/viewer/1", "/all/1", "/any/1"] {
+            let with = |token: String| {
+                let request = ask(envoy.address(), "GET", path).header("x-user", "eve");
+                request.header("x-zedtoken", &token).send()
+            };
+            assert_eq!(with(token.clone()).await.reason(), "relation_denied", "{path}");
+            let answer = with(from_the_future(&token)).await;
+            assert_eq!((answer.status, answer.reason()), (400, "freshness_invalid".to_owned()), "{path}");
+        }
+    }
+}
+
+/// The token of a write that is still to come: the first digit of its time is another one.
+fn from_the_future(token: &str) -> String {
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let mut bytes = base64.decode(token).unwrap();
+    let digits = bytes.windows(12).position(|window| window.iter().all(u8::is_ascii_digit)).expect("a time");
+    bytes[digits] = b'8';
+    base64.encode(bytes)
+}
+
 /// The longest that a request may take while the engine is away: its deadline, a tick, and what a busy machine adds.
 const DEADLINE: Duration = Duration::from_millis(500 + 50 + 3_000);
 
