@@ -6,7 +6,6 @@ use portcullis_common::values::source::Source;
 use portcullis_common::values::template::Template;
 
 use crate::attached::{Attached, Chain, EscapedSlashes, Manager, OnFailure, Which};
-use crate::braces;
 use crate::finding::{Finding, Severity};
 use crate::load::{Loaded, variables};
 use crate::yaml::{Member, Node};
@@ -21,7 +20,6 @@ pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
     for (at, (attached, _)) in plugins.iter().enumerate() {
         failure(attached, &mut findings);
         secrets(attached, &mut findings);
-        braces::check(attached, &mut findings);
         names(at, plugins, &mut findings);
         identity(chain, at, plugins, &mut findings);
         siblings(chain, attached, plugins, &mut findings);

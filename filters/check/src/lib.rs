@@ -7,7 +7,6 @@
 //! | [`find`] | which chains a file holds: Envoy, Istio, Envoy Gateway, a plugin alone |
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
-//! | [`braces`] | braces that were forgotten |
 //! | [`around`] | what a connection manager has around ours: upgrades, routes, hosts, cors |
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
@@ -23,7 +22,6 @@ pub mod around;
 pub mod ask;
 pub mod attached;
 pub mod beside;
-pub mod braces;
 pub mod cli;
 pub mod cross;
 pub mod evaluate;
