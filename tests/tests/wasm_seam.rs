@@ -107,7 +107,10 @@ fn grpc_answers_are_a_message_or_a_status() {
     let plugin = start(&World::default());
     let (stream, _) = order(&plugin, "grpc users s m");
     let [call] = &plugin.vm().callouts()[..] else { panic!("one call") };
-    assert_eq!(call.target, b"\x0a\x13\x0a\x05users\x12\x0aprobe.test", "a serialized GrpcService");
+    assert_eq!(
+        call.target, b"\x0a\x19\x0a\x05users\x12\x0aprobe.test\x22\x04\x08\xc2\x80\x7f",
+        "a serialized GrpcService"
+    );
     assert_eq!(call.headers[0].1, "/probe.Echo/Say");
     plugin.answer_grpc(call.token, 0, b"answer");
     assert_eq!(body(stream.went()), "grpc 0 answer");

@@ -31,6 +31,8 @@ pub(crate) const SENTENCES: &[(&str, &[&str])] = &[
         &["an_idle_envoy_takes_what_the_page_says", "the_cost_of_a_request_is_that_of_the_first_page"],
     ),
     ("Take them as ratios", &[]),
+    ("The memory of WebAssembly is not in Envoy's own heap", &["an_idle_envoy_takes_what_the_page_says"]),
+    ("Leave room for it below", &[]),
     ("What bounds memory:", &[]),
     ("A route costs a match no more", &["ten_thousand_routes_cost_what_ten_do"]),
     ("The alerts of [rules.yaml]", &["every_alarm_has_a_section_and_every_section_an_alarm"]),
@@ -57,4 +59,9 @@ pub(crate) const SENTENCES: &[(&str, &[&str])] = &[
     ("Requests are served, and sums stay exact.", &["a_million_paths_leave_series_and_memory_flat"]),
     ("Either a route's template is too fine", &[]),
     ("Name the routes and the consumers", &[]),
+    ("Admin stays on loopback", &["nothing_fails_open_and_everything_is_bounded"]),
+    (
+        "A Prometheus on another machine",
+        &["a_prometheus_elsewhere_sees_the_statistics_and_nothing_else_of_admin"],
+    ),
 ];
