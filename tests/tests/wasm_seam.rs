@@ -115,8 +115,8 @@ fn grpc_answers_are_a_message_or_a_status() {
     plugin.answer_grpc(call.token, 0, b"answer");
     assert_eq!(body(stream.went()), "grpc 0 answer");
     let (stream, _) = order(&plugin, "grpc users s m");
-    plugin.answer_grpc(plugin.vm().callouts()[1].token, 14, b"");
-    assert_eq!(body(stream.went()), "grpc 14 ");
+    plugin.answer_grpc(plugin.vm().callouts()[1].token, 14, b"no connection");
+    assert_eq!(body(stream.went()), "grpc 14 no connection");
 }
 
 #[test]

@@ -344,9 +344,9 @@ fn link_calls(linker: &mut Linker<HostState>) {
         call(host, target, headers, message, timeout, token)
     });
     import!(linker, "env", "proxy_get_status", |host, code: u32, data: u32, size: u32| {
-        let status = host.data().grpc_status;
+        let (status, said) = (host.data().grpc_status, host.data().grpc_message.clone());
         write(host, code, &status.to_le_bytes());
-        give(host, b"", data, size);
+        give(host, &said, data, size);
         OK
     });
 }
