@@ -207,6 +207,23 @@ impl Envoy {
         }
     }
 
+    /// Waits until `condition` holds twenty times in a row: one that asks on a connection of its own meets every worker then, each of
+    /// which hears in its own tick of what another one fetched or heard.
+    ///
+    /// # Panics
+    /// If it never does; shows the log.
+    pub async fn wait_until_all(&self, what: &str, condition: impl AsyncFn() -> bool) {
+        let all = async || {
+            for _ in 0..20 {
+                if !condition().await {
+                    return false;
+                }
+            }
+            true
+        };
+        self.wait_until(&format!("{what}, by all workers"), all).await;
+    }
+
     /// Prometheus' view of the metrics.
     ///
     /// # Panics

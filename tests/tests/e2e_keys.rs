@@ -86,18 +86,10 @@ impl Fetching {
         }
     }
 
-    /// Waits until sixteen requests in a row, on connections of their own, are answered so: a worker hears of what another one
-    /// fetched in its own tick.
+    /// Waits until every worker answers so.
     async fn until_all(&self, token: &str, status: u16) {
-        let all = async || {
-            for _ in 0..16 {
-                if self.knock(token).await.status != status {
-                    return false;
-                }
-            }
-            true
-        };
-        self.envoy.wait_until(&format!("{status} from all workers"), all).await;
+        let answered = async || self.knock(token).await.status == status;
+        self.envoy.wait_until_all(&status.to_string(), answered).await;
     }
 
     /// Counted where they arrive, there are as many fetches as the workers say they made, all told; one may be under way. Nobody

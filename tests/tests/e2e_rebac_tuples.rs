@@ -81,16 +81,8 @@ impl Fetching {
 
     /// Waits until every worker that is asked says so.
     async fn until_all(&self, user: &str, path: &str, status: u16) {
-        self.envoy
-            .wait_until(&format!("{user} {path} {status}"), async || {
-                for _ in 0..16 {
-                    if self.knock(user, path).await.status != status {
-                        return false;
-                    }
-                }
-                true
-            })
-            .await;
+        let answered = async || self.knock(user, path).await.status == status;
+        self.envoy.wait_until_all(&format!("{user} {path} {status}"), answered).await;
     }
 
     async fn fetched(&self, outcome: &str) -> f64 {

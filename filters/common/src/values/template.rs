@@ -73,10 +73,18 @@ impl Template {
         }
     }
 
-    /// Its text, if that is the name of a source and nothing else: the braces were forgotten, and what tells people apart would
-    /// be one text for everybody.
-    #[must_use]
-    pub fn without_braces(&self) -> Option<&str> {
+    /// Whether its braces were not forgotten; `what` is what would be one for all: a bucket, say.
+    ///
+    /// # Errors
+    /// What is wrong and what to write instead, if its text is the name of a source and nothing else.
+    pub fn braced(&self, what: &str) -> Result<(), String> {
+        self.without_braces().map_or(Ok(()), |text| {
+            Err(format!("a source without its braces, so one {what} for all; write \"{{{text}}}\""))
+        })
+    }
+
+    /// Its text, if that is the name of a source and nothing else: what tells people apart would be one text for everybody.
+    fn without_braces(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Text(text)] if Source::parse(text).is_ok() => Some(text),
             _ => None,

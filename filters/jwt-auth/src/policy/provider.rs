@@ -253,10 +253,7 @@ pub(super) fn only_claims<'a>(
 }
 
 fn from_token_only(path: &str, template: &Template) -> Result<(), ConfigError> {
-    if let Some(text) = template.without_braces() {
-        let problem = format!("a source without its braces, so one text for all; write \"{{{text}}}\"");
-        return Err(error(path, problem));
-    }
+    template.braced("text").map_err(|problem| error(path, problem))?;
     match template.sources().find(|s| !s.is_from_token()) {
         Some(source) => {
             Err(error(path, format!("{source} is not from the token; use subject, issuer or claim.NAME")))

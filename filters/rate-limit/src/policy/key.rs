@@ -184,10 +184,7 @@ fn parts(
         return Err(error(path, format!("missing or empty; {remedy}")));
     }
     for (n, template) in raw.iter().enumerate() {
-        if let Some(text) = template.without_braces() {
-            let problem = format!("a source without its braces, so one bucket for all; write \"{{{text}}}\"");
-            return Err(error(format!("{path}[{n}]"), problem));
-        }
+        template.braced("bucket").map_err(|problem| error(format!("{path}[{n}]"), problem))?;
         for source in template.sources() {
             captured(&format!("{path}[{n}]"), source, pattern)?;
         }

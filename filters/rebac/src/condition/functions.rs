@@ -201,30 +201,39 @@ pub(super) fn zone(text: &str) -> Option<i64> {
     }
 }
 
+/// A function of whole numbers: add, subtract, multiply, divide, remainder, each without a value beyond the type.
+fn whole<T>(
+    function: Function,
+    a: T,
+    b: T,
+    [add, subtract, multiply, divide, modulo]: [Checked<T>; 5],
+) -> Result<T> {
+    use Function as F;
+    let of = match function {
+        F::Add => add,
+        F::Subtract => subtract,
+        F::Multiply => multiply,
+        F::Divide => divide,
+        F::Modulo => modulo,
+        _ => return Err(Fault::Range),
+    };
+    of(a, b).ok_or(Fault::Range)
+}
+
+type Checked<T> = fn(T, T) -> Option<T>;
+
 fn arithmetic(function: Function, a: &Value, b: &Value) -> Result<Value> {
     use Function as F;
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => {
-            let n = match function {
-                F::Add => a.checked_add(*b),
-                F::Subtract => a.checked_sub(*b),
-                F::Multiply => a.checked_mul(*b),
-                F::Divide => a.checked_div(*b),
-                F::Modulo => a.checked_rem(*b),
-                _ => None,
-            };
-            n.map(Value::Int).ok_or(Fault::Range)
+            let by =
+                [i64::checked_add, i64::checked_sub, i64::checked_mul, i64::checked_div, i64::checked_rem];
+            whole(function, *a, *b, by).map(Value::Int)
         }
         (Value::Uint(a), Value::Uint(b)) => {
-            let n = match function {
-                F::Add => a.checked_add(*b),
-                F::Subtract => a.checked_sub(*b),
-                F::Multiply => a.checked_mul(*b),
-                F::Divide => a.checked_div(*b),
-                F::Modulo => a.checked_rem(*b),
-                _ => None,
-            };
-            n.map(Value::Uint).ok_or(Fault::Range)
+            let by =
+                [u64::checked_add, u64::checked_sub, u64::checked_mul, u64::checked_div, u64::checked_rem];
+            whole(function, *a, *b, by).map(Value::Uint)
         }
         (Value::Double(a), Value::Double(b)) => Ok(Value::Double(match function {
             F::Add => a + b,

@@ -242,10 +242,7 @@ pub(super) fn with(
             let problem = "no condition of the model has this parameter; remove it, or mend its name";
             return Err(error(at(&format!("context.{name}")), problem));
         }
-        if let Some(text) = template.without_braces() {
-            let problem = format!("a source without its braces, so one value for all; write \"{{{text}}}\"");
-            return Err(error(at(&format!("context.{name}")), problem));
-        }
+        template.braced("value").map_err(|problem| error(at(&format!("context.{name}")), problem))?;
         values.push((name.into(), Filled::new(template, identity)));
     }
     if let Some(now) = &now

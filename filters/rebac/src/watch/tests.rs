@@ -84,6 +84,16 @@ fn asked(steps: &[RootStep]) -> (u64, String) {
     }
 }
 
+/// Two VMs that know of a watch, which one of them keeps: it heard of a change at 10 ms, the other of it at 20 ms.
+fn two_that_know() -> (Vm, Vm) {
+    let shared = SharedData::default();
+    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
+    let (tag, _) = asked(&a.tick(0).0);
+    a.event(10, Event::Answered { tag, answer: page(1, "t") });
+    b.tick(20);
+    (a, b)
+}
+
 #[test]
 fn one_asks_and_all_know_within_two_ticks() {
     let shared = SharedData::default();
@@ -141,11 +151,7 @@ fn a_late_tick_is_as_if_nobody_watched() {
 
 #[test]
 fn a_break_is_known_at_once_and_the_next_try_comes_later() {
-    let shared = SharedData::default();
-    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
-    let (tag, _) = asked(&a.tick(0).0);
-    a.event(10, Event::Answered { tag, answer: page(1, "t") });
-    b.tick(20);
+    let (mut a, mut b) = two_that_know();
     let (tag, _) = asked(&a.tick(260).0);
     let (_, report) = a.event(270, Event::Answered { tag, answer: Answer::Timeout });
     assert_eq!((report.broke, report.lives), (Some("unreachable"), false));
@@ -172,11 +178,7 @@ fn a_break_is_known_at_once_and_the_next_try_comes_later() {
 
 #[test]
 fn a_watch_that_goes_on_after_a_break_voids_everything_also_where_the_break_went_unnoticed() {
-    let shared = SharedData::default();
-    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
-    let (tag, _) = asked(&a.tick(0).0);
-    a.event(10, Event::Answered { tag, answer: page(1, "t") });
-    b.tick(20);
+    let (mut a, mut b) = two_that_know();
     let before = b.epoch.number();
     let (tag, _) = asked(&a.tick(260).0);
     a.event(265, Event::Answered { tag, answer: Answer::Reset });
@@ -189,11 +191,7 @@ fn a_watch_that_goes_on_after_a_break_voids_everything_also_where_the_break_went
 
 #[test]
 fn a_cursor_that_is_refused_voids_everything_and_begins_anew() {
-    let shared = SharedData::default();
-    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
-    let (tag, _) = asked(&a.tick(0).0);
-    a.event(10, Event::Answered { tag, answer: page(1, "t") });
-    b.tick(20);
+    let (mut a, mut b) = two_that_know();
     let before = b.epoch.number();
     let (tag, _) = asked(&a.tick(260).0);
     let refused = Answer::Http { response: Vec::new(), status: 400, body: Vec::new() };
@@ -206,11 +204,7 @@ fn a_cursor_that_is_refused_voids_everything_and_begins_anew() {
 
 #[test]
 fn a_watch_that_fails_again_and_again_begins_anew_and_voids_everything_once_it_hears() {
-    let shared = SharedData::default();
-    let (mut a, mut b) = (Vm::new(&shared, 1, &openfga()), Vm::new(&shared, 2, &openfga()));
-    let (tag, _) = asked(&a.tick(0).0);
-    a.event(10, Event::Answered { tag, answer: page(1, "t") });
-    b.tick(20);
+    let (mut a, mut b) = two_that_know();
     let (mut ms, mut paths) = (20, Vec::new());
     let (epochs, changes) = ((a.epoch.number(), b.epoch.number()), b.watch.told);
     while paths.len() < 6 {
