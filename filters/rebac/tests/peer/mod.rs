@@ -111,7 +111,11 @@ const MESSAGES: &[(&str, &[Field])] = &[
     ),
     ("HealthCheckRequest", &[("service", 1, "string")]),
     ("GrpcService", &[("envoy_grpc", 1, "EnvoyGrpc")]),
-    ("EnvoyGrpc", &[("cluster_name", 1, "string"), ("authority", 2, "string")]),
+    (
+        "EnvoyGrpc",
+        &[("cluster_name", 1, "string"), ("authority", 2, "string"), ("max_receive_message_length", 4, "UInt32Value")],
+    ),
+    ("UInt32Value", &[("value", 1, "uint32")]),
 ];
 
 thread_local! {
@@ -145,6 +149,7 @@ fn described((name, number, kind): &Field) -> FieldDescriptorProto {
         "bytes" => Type::TYPE_BYTES,
         "int32" => Type::TYPE_INT32,
         "string" => Type::TYPE_STRING,
+        "uint32" => Type::TYPE_UINT32,
         message => {
             let package = if message == "Struct" { ".google.protobuf." } else { "." };
             field.set_type_name(format!("{package}{message}"));
