@@ -205,12 +205,13 @@ proptest! {
 
     #[test]
     fn we_read_what_the_peer_answers(question in question(), decision in decision(), more in any::<bool>()) {
-        let mut text = decided(&decision);
+        let mut message = written("CheckPermissionResponse", &decided(&decision));
         if more {
-            text.push_str(" checked_at: \"\\012\\001t\" debug_trace: \"abc\" optional_expires_at: \"\\010\\001\"");
+            // checked_at { token: "t" }, debug_trace (three bytes), optional_expires_at { seconds: 1 }
+            message.extend(b"\x0a\x03\x0a\x01t\x22\x03abc\x2a\x02\x08\x01");
         }
         let want = outcome(&decision).unwrap_or(GARBLED);
-        prop_assert_eq!(answered(written("CheckPermissionResponse", &text), &[&question]), [want]);
+        prop_assert_eq!(answered(message, &[&question]), [want]);
     }
 
     #[test]

@@ -37,16 +37,11 @@ const MESSAGES: &[(&str, &[Field])] = &[
         ],
     ),
     ("PartialCaveatInfo", &[("missing_required_context", 1, "*string")]),
-    // What we do not read is bytes here, so that both look as far into a message.
+    // What we do not read of an answer is unknown here, so that both look as far into a message: `checked_at`, `debug_trace`,
+    // `optional_expires_at`.
     (
         "CheckPermissionResponse",
-        &[
-            ("checked_at", 1, "bytes"),
-            ("permissionship", 2, "int32"),
-            ("partial_caveat_info", 3, "PartialCaveatInfo"),
-            ("debug_trace", 4, "bytes"),
-            ("optional_expires_at", 5, "bytes"),
-        ],
+        &[("permissionship", 2, "int32"), ("partial_caveat_info", 3, "PartialCaveatInfo")],
     ),
     (
         "CheckBulkPermissionsRequest",
@@ -79,11 +74,7 @@ const MESSAGES: &[(&str, &[Field])] = &[
     ),
     (
         "CheckBulkPermissionsResponseItem",
-        &[
-            ("permissionship", 1, "int32"),
-            ("partial_caveat_info", 2, "PartialCaveatInfo"),
-            ("debug_trace", 3, "bytes"),
-        ],
+        &[("permissionship", 1, "int32"), ("partial_caveat_info", 2, "PartialCaveatInfo")],
     ),
     ("Status", &[("code", 1, "int32"), ("message", 2, "string")]),
     (
@@ -113,7 +104,11 @@ const MESSAGES: &[(&str, &[Field])] = &[
     ("GrpcService", &[("envoy_grpc", 1, "EnvoyGrpc")]),
     (
         "EnvoyGrpc",
-        &[("cluster_name", 1, "string"), ("authority", 2, "string"), ("max_receive_message_length", 4, "UInt32Value")],
+        &[
+            ("cluster_name", 1, "string"),
+            ("authority", 2, "string"),
+            ("max_receive_message_length", 4, "UInt32Value"),
+        ],
     ),
     ("UInt32Value", &[("value", 1, "uint32")]),
 ];
