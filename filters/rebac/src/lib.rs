@@ -27,6 +27,9 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))] // a test that overflows fails, which is right
 
+#[cfg(test)]
+extern crate self as portcullis_rebac;
+
 pub mod ask;
 pub mod batch;
 pub mod combine;

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use super::edges::{Found, Onward, find, of_question};
+use super::memo::Memo;
 use super::numbers::{Numbers, Target};
 use super::outcome::{Answer, Any, Fault, Hop, NO, Outcome};
 use super::schema::{Node, Schema, Whom};
@@ -28,6 +29,7 @@ pub(super) struct Run<'a> {
     relation: u16,
     /// Where the way to here went.
     way: Vec<(u32, u16)>,
+    memo: Memo,
     path: Vec<Edge>,
     steps: u32,
     /// How many subtractions this is in.
@@ -92,11 +94,19 @@ impl<'a> Run<'a> {
             object: number,
             relation,
             way: Vec::new(),
+            memo: Memo::default(),
             path: Vec::new(),
             steps,
             subtracting: 0,
             doubtful: false,
         })
+    }
+
+    /// Keeps whatever it finds, from the first step on.
+    #[cfg(test)]
+    pub(super) fn keeping(mut self, from: u32) -> Self {
+        (self.memo.from, self.memo.worth) = (from, 0);
+        self
     }
 
     /// The answer.
@@ -108,7 +118,7 @@ impl<'a> Run<'a> {
             Outcome::Fault(fault) => Err(fault),
         };
         let path = self.path.iter().rev().map(|edge| self.hop(edge)).collect();
-        let steps = self.question.steps.saturating_sub(self.steps);
+        let steps = self.took();
         Answer { holds, path, steps, doubtful: self.doubtful }
     }
 
@@ -127,9 +137,11 @@ impl<'a> Run<'a> {
     /// Whether the subject has a relation to an object that is `depth` tuples away from the one asked about.
     fn relation(&mut self, object: u32, number: u16, depth: u32) -> Outcome {
         if depth >= MAX_DEPTH {
+            self.memo.way_ends();
             return Outcome::Fault(Fault::Depth);
         }
         if self.way.contains(&(object, number)) {
+            self.memo.way_ends();
             return Outcome::No { cycle: true };
         }
         // Those with a relation have it.
@@ -144,10 +156,30 @@ impl<'a> Run<'a> {
         if !self.spend() {
             return Outcome::Fault(Fault::Steps);
         }
+        if self.took() < self.memo.from {
+            return self.walk(&relation.rewrite, object, number, depth);
+        }
+        let place = (object, number, self.subtracting > 0);
+        if self.memo.knows(place, depth, MAX_DEPTH - 1) {
+            return NO;
+        }
+        let (entered, left) = (self.memo.enter(depth), self.steps);
+        let outcome = self.walk(&relation.rewrite, object, number, depth);
+        let is_no = matches!(outcome, Outcome::No { cycle: false });
+        self.memo.leave(&entered, place, depth, is_no, left.saturating_sub(self.steps));
+        outcome
+    }
+
+    fn walk(&mut self, node: &'a Node, object: u32, number: u16, depth: u32) -> Outcome {
         self.way.push((object, number));
-        let outcome = self.node(&relation.rewrite, object, number, depth);
+        let outcome = self.node(node, object, number, depth);
         self.way.pop();
         outcome
+    }
+
+    /// The steps that were taken so far.
+    fn took(&self) -> u32 {
+        self.question.steps.saturating_sub(self.steps)
     }
 
     fn spend(&mut self) -> bool {

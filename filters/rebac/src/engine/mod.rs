@@ -9,10 +9,12 @@
 //! | [`edges`] | the tuples of one object's relation |
 //! | [`numbers`] | the names of a question by numbers |
 //! | [`outcome`] | what an answer says |
+//! | [`memo`] | what a question has found not to hold |
 //! | [`check`] | the answer to a question |
 
 mod check;
 mod edges;
+mod memo;
 mod names;
 mod numbers;
 pub mod outcome;
@@ -169,3 +171,5 @@ impl Engine {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_memo;
