@@ -79,7 +79,7 @@ pub fn is_plain(value: &str) -> bool {
 }
 
 /// Values for conditions, and the time, if a parameter is the time. What is absent is left out: the condition that needs it then has
-/// no answer. A claim alone keeps its type, anything else is text.
+/// no answer. A claim alone keeps its type, anything else is text that the parameter's type reads.
 ///
 /// # Errors
 /// A value that cannot be used.
@@ -94,16 +94,14 @@ pub fn values(
     for (name, filled) in parameters {
         let lone = filled.template.lone_source().filter(|source| source.is_from_token());
         let value = match lone.and_then(|source| filled.reader(source)) {
+            // What the token says is text stays text: a truth that is written as one is of another type.
             Some(reader) => reader.json(context),
             None => filled
                 .template
                 .fill(|source| filled.reader(source).ok_or(Failure::Absent)?.read(context))
-                .map(Value::String),
+                .map(|text| policy.engine.schema().as_parameter(name, text)),
         };
         match value {
-            Ok(Value::String(text)) => {
-                values.insert(name.to_string(), policy.engine.schema().as_parameter(name, text));
-            }
             Ok(value) => {
                 values.insert(name.to_string(), value);
             }

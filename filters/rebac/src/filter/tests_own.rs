@@ -121,13 +121,35 @@ fn values_keep_the_types_that_they_have_in_the_token() {
         ("roles", "[1]", "condition_unresolved"),
         ("flags", "{\"eu\":false}", "relation_denied"),
         ("flags", "{\"eu\":1}", "condition_unresolved"),
-        ("staff", "\"true\"", ""),
+        // Whole numbers may be text, as in OpenFGA, truths not.
+        ("staff", "\"true\"", "condition_unresolved"),
         ("staff", "null", "condition_unresolved"),
         ("staff", "{\"a\":1,\"a\":2}", "value_invalid"),
     ] {
         let claims: Vec<(&str, &str)> =
             all.iter().map(|(n, v)| (*n, if *n == name { value } else { *v })).collect();
         assert_eq!(asks(&claims, "/documents/3").1, expected, "{name} {value}");
+    }
+}
+
+#[test]
+fn what_is_text_by_nature_is_read_by_the_parameters_type() {
+    let all = [("level", "4"), ("roles", "[\"auditor\"]"), ("flags", "{\"eu\":true}"), ("staff", "\"true\"")];
+    let mut config = config();
+    for (template, path, expected) in [
+        ("{query.staff}", "/documents/3?staff=true", ""),
+        ("{query.staff}", "/documents/3?staff=false", "relation_denied"),
+        ("{query.staff}", "/documents/3?staff=TRUE", "condition_unresolved"),
+        ("{query.staff}", "/documents/3", "condition_unresolved"),
+        ("{claim.staff}", "/documents/3?staff=true", "condition_unresolved"),
+    ] {
+        config["rules"][0]["checks"]["all"][0]["context"]["staff"] = json!(template);
+        let said = match send(&config, &host(&all), "GET", path) {
+            Step::Allow(_) => "",
+            Step::Reply(reply) => reply.details,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said, expected, "{template} {path}");
     }
 }
 
