@@ -5,6 +5,7 @@ use std::rc::Rc;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::parser::PrattParser;
 
+use super::convert;
 use super::eval::{Expression, Loop};
 use super::functions::{self, Function};
 use super::pattern;
@@ -274,8 +275,13 @@ fn function(name: &str, is_method: bool, arguments: usize) -> Option<Function> {
     Some(found)
 }
 
-/// A call, with what can be told already as it is written: a pattern, or a zone that needs a database of zones.
+/// A call, with what can be told already as it is written: a conversion of what is written there, a pattern, or a zone that needs a
+/// database of zones.
 fn called(function: Function, mut pieces: Vec<Expression>) -> Result<Expression, String> {
+    if let ([Expression::Constant(value)], Some(name)) = (pieces.as_slice(), conversion(function)) {
+        let value = convert::convert(function, value.clone());
+        return value.map(Expression::Constant).map_err(|_| format!("{name}: what is written there is none"));
+    }
     let second = match pieces.get(1) {
         Some(Expression::Constant(Value::String(text))) => Some(Rc::clone(text)),
         _ => None,
@@ -290,4 +296,20 @@ fn called(function: Function, mut pieces: Vec<Expression>) -> Result<Expression,
         }
         _ => Ok(Expression::Call(function, pieces)),
     }
+}
+
+/// The name of a function that makes one type of another.
+fn conversion(function: Function) -> Option<&'static str> {
+    use Function as F;
+    Some(match function {
+        F::Int => "int",
+        F::Uint => "uint",
+        F::Double => "double",
+        F::String => "string",
+        F::Bytes => "bytes",
+        F::Bool => "bool",
+        F::Duration => "duration",
+        F::Timestamp => "timestamp",
+        _ => return None,
+    })
 }

@@ -111,6 +111,50 @@ fn expressions_whose_types_do_not_fit_are_refused() {
     assert!(condition(&long, &all_types()).is_err());
 }
 
+/// As OpenFGA's server has it, asked for each of these.
+#[test]
+fn what_is_written_and_cannot_be_converted_is_refused_with_the_model() {
+    for expression in [
+        "t > timestamp('x')",
+        "t > timestamp('2020-13-01T00:00:00Z')",
+        "t > timestamp('2020-01-01T00:00:00+25:00')",
+        "t > timestamp('2020-01-01T00:00:00')",
+        "t > timestamp('0000-01-01T00:00:00Z')",
+        "t > timestamp('10000-01-01T00:00:00Z')",
+        "t > timestamp(99999999999999)",
+        "t > timestamp(string('x'))",
+        "true || t > timestamp('x')",
+        "t - t > duration('1x')",
+        "t - t > duration('')",
+        "t - t > duration('1s1')",
+        "t - t > duration(' 1s')",
+        "int('x') > 1",
+        "int('99999999999999999999') > 1",
+        "int(1e30) > 1",
+        "int(timestamp('x')) > 1",
+        "uint('-1') > 1u",
+        "uint(-1) > 1u",
+        "double('x') > 1.0",
+        "bool('x')",
+        "string(b'\\xff') == 'a'",
+        "'a'.matches(string('('))",
+    ] {
+        assert!(condition(expression, &all_types()).is_err(), "{expression}");
+    }
+    for expression in [
+        "t > timestamp('2020-01-01T00:00:00Z')",
+        "timestamp(s) > t",
+        "t - t > duration('1h30m')",
+        "t - t > duration('400000h')",
+        "bool('TRUE')",
+        "1 / 0 > 1",
+        "ipaddress('x').in_cidr('10.0.0.0/8')",
+        "type('x') == string",
+    ] {
+        assert!(condition(expression, &all_types()).is_ok(), "{expression}");
+    }
+}
+
 #[test]
 fn nesting_as_deep_as_an_expression_is_long_does_no_harm() {
     for (open, inner, close) in [

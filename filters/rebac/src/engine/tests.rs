@@ -235,3 +235,10 @@ fn tuples_that_do_not_fit_are_refused_with_their_place() {
         assert!(error.to_string().contains(problem), "{bad}: {error}");
     }
 }
+
+#[test]
+fn a_condition_that_is_none_is_refused_with_its_place() {
+    let text = MODEL.replace("hour < 18", "duration(\"1x\") > duration(\"1s\")");
+    let error = Engine::new(&parser::parse(&text).unwrap(), &[]).unwrap_err().to_string();
+    assert!(error.starts_with("line 20, column 11: in_time: duration: "), "{error}");
+}
