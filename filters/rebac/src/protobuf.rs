@@ -72,6 +72,31 @@ fn value(json: &Value) -> Vec<u8> {
     out
 }
 
+/// How many bytes [`structure`] writes.
+#[must_use]
+pub fn size_of_structure(map: &Map<String, Value>) -> usize {
+    let entry = |(name, json): (&String, &Value)| delimited(name.len()).saturating_add(delimited(size(json)));
+    map.iter().map(entry).map(delimited).fold(0, usize::saturating_add)
+}
+
+fn size(json: &Value) -> usize {
+    match json {
+        Value::Null | Value::Bool(_) => 2,
+        Value::Number(_) => 9,
+        Value::String(text) => delimited(text.len()),
+        Value::Object(map) => delimited(size_of_structure(map)),
+        Value::Array(items) => {
+            delimited(items.iter().map(|item| delimited(size(item))).fold(0, usize::saturating_add))
+        }
+    }
+}
+
+/// With the field's number, which is small here, and the length in front.
+fn delimited(length: usize) -> usize {
+    let digits = usize::BITS.saturating_sub(length.leading_zeros()).div_ceil(7).max(1);
+    usize::try_from(digits).unwrap_or(usize::MAX).saturating_add(1).saturating_add(length)
+}
+
 /// The fields of a message, in their order; an `Err` ends what is no message.
 #[must_use]
 pub fn fields(message: &[u8]) -> Fields<'_> {
@@ -180,6 +205,17 @@ mod tests {
             &[0x09, 1, 2],
         ] {
             assert_eq!(fields(bad).last(), Some(Err(Malformed)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_structures_size_is_told_without_writing_it() {
+        for text in ["", "a", &"x".repeat(127), &"x".repeat(128), &"x".repeat(20_000)] {
+            let json = json!({
+                text: text, "n": 0, "t": true, "no": null, "l": [[], [text, 1.5, {"": text}]], "m": {}
+            });
+            let map = json.as_object().unwrap();
+            assert_eq!(size_of_structure(map), structure(map).len(), "{} bytes", text.len());
         }
     }
 

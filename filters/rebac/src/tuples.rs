@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
-/// The most characters of a subject.
+/// The most bytes of a subject, as in OpenFGA.
 const LONGEST_SUBJECT: usize = 512;
-/// The most characters of an object.
+/// The most characters of an object, as in OpenFGA.
 const LONGEST_OBJECT: usize = 256;
 
 /// A tuple as text.
@@ -138,13 +138,13 @@ fn typed(text: &str) -> Result<Object<'_>, &'static str> {
 }
 
 /// Whether a text holds a blank, a control character, or one of `others`, which are ASCII. Nearly all texts are, and there are many
-/// of them.
+/// of them. Blanks of other alphabets are letters to OpenFGA.
 pub(crate) fn holds_blank_or(text: &str, others: impl Fn(u8) -> bool) -> bool {
     // One pass for nearly all of them.
     if !text.bytes().any(|b| b <= b' ' || b >= 0x7F || others(b)) {
         return false;
     }
-    text.contains(|c: char| c.is_control() || c.is_whitespace() || u8::try_from(c).is_ok_and(&others))
+    text.contains(|c: char| c.is_control() || c == ' ' || u8::try_from(c).is_ok_and(&others))
 }
 
 /// Whether a text has more characters than this.
@@ -182,14 +182,18 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &'a str) -> Result<Subject<'a>, &'static str> {
-        if is_longer(text, LONGEST_SUBJECT) {
-            return Err("a subject is longer than 512 characters");
+        if text.len() > LONGEST_SUBJECT {
+            return Err("a subject is longer than 512 bytes");
         }
         if let Some((object, relation)) = text.split_once('#') {
             if !is_relation(relation) {
                 return Err("a subject's relation is empty, or holds blanks or : # @");
             }
-            return Ok(Subject::Related(typed(object)?, relation));
+            let object = typed(object)?;
+            if object.id.contains('*') || relation.contains('*') {
+                return Err("those with a relation to an object cannot have a * in them");
+            }
+            return Ok(Subject::Related(object, relation));
         }
         let object = typed(text)?;
         Ok(if object.id == "*" { Subject::Everybody(object.kind) } else { Subject::One(object) })
@@ -249,8 +253,35 @@ mod tests {
         assert!(
             matches!(Subject::parse("group:1#member"), Ok(Subject::Related(o, "member")) if o.text == "group:1")
         );
-        for bad in ["*", "ann", "user:", "user:a#", "user:a#b#c", "#member"] {
+        for bad in
+            ["*", "ann", "user:", "user:a#", "user:a#b#c", "#member", "group:*#member", "group:a*#member"]
+        {
             assert!(Subject::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn lengths_and_blanks_are_counted_as_openfga_counts_them() {
+        for good in [
+            "user:\u{a0}a".to_owned(),
+            "user:a\u{3000}b#member".to_owned(),
+            "user:**".to_owned(),
+            format!("user:{}", "a".repeat(507)),
+            format!("user:{}a", "\u{e4}".repeat(253)),
+        ] {
+            assert!(Subject::parse(&good).is_ok(), "{good}");
+        }
+        for bad in [
+            "user:a b".to_owned(),
+            "user:a\tb".to_owned(),
+            "user:a\u{7f}".to_owned(),
+            "user:a\u{85}".to_owned(),
+            format!("user:{}", "a".repeat(508)),
+            format!("user:{}", "\u{e4}".repeat(254)),
+        ] {
+            assert!(Subject::parse(&bad).is_err(), "{bad}");
+        }
+        assert!(Object::parse(&format!("document:{}", "\u{f6}".repeat(247))).is_ok());
+        assert!(Object::parse(&format!("document:{}", "\u{f6}".repeat(248))).is_err());
     }
 }

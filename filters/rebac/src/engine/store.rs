@@ -5,7 +5,11 @@ use serde_json::{Map, Value as Json};
 use super::names::Names;
 use super::schema::{Schema, Whom};
 use super::sorting::Sorting;
+use crate::protobuf;
 use crate::tuples::{Given, Object, Subject, Tuple};
+
+/// The longest context of a tuple's condition, in the bytes of OpenFGA's own format, as there.
+const LONGEST_CONTEXT: usize = 32 * 1024;
 
 /// A tuple by numbers, in the order in which tuples are looked for: those of an object's relation stand together, first the plain
 /// subjects, then everybody, then those with a relation.
@@ -69,6 +73,7 @@ impl Builder {
     /// Why it does not fit the model. No id stands in that.
     pub fn add(&mut self, schema: &Schema, tuple: Given<'_>) -> Result<(), String> {
         let fits = fits(schema, tuple)?;
+        can_be_written(&fits, tuple)?;
         let names = &mut self.store.names;
         let number = |name: &str, kind| names.intern(name, kind).ok_or("the names are longer than 4 GiB");
         let edge = fits.edge(number, self.store.conditioned.len())?;
@@ -208,6 +213,20 @@ pub(super) fn fits<'a>(schema: &Schema, tuple: Given<'a>) -> Result<Fits<'a>, St
     };
     schema.permits(relation, subject_kind, whom, condition.map(|(number, _)| number))?;
     Ok(Fits { object, kind, relation, subject, subject_kind, related: facet, condition })
+}
+
+/// Holds a tuple to what OpenFGA refuses where it is written, and takes where it comes with a question.
+fn can_be_written(fits: &Fits<'_>, tuple: Given<'_>) -> Result<(), String> {
+    if let Subject::Related(object, relation) = fits.subject
+        && object.text == tuple.object
+        && relation == tuple.relation
+    {
+        return Err("those with a relation have it without a tuple".to_owned());
+    }
+    if fits.condition.is_some_and(|(_, context)| protobuf::size_of_structure(context) > LONGEST_CONTEXT) {
+        return Err("the context of the condition is longer than 32 KiB".to_owned());
+    }
+    Ok(())
 }
 
 impl<'a> Fits<'a> {

@@ -228,6 +228,7 @@ fn tuples_that_do_not_fit_are_refused_with_their_place() {
         ("document:1#viewer@user:ann in_time", "not under this condition"),
         ("group:1#member@user:ann nowhere", "no condition"),
         ("group:1#member@user:ann", "twice"),
+        ("group:2#member@group:2#member", "without a tuple"),
     ] {
         let tuples = [tuple("group:1#member@user:ann"), tuple(bad)];
         let error = Engine::new(&parser::parse(MODEL).unwrap(), &tuples).unwrap_err();
@@ -241,4 +242,18 @@ fn a_condition_that_is_none_is_refused_with_its_place() {
     let text = MODEL.replace("hour < 18", "duration(\"1x\") > duration(\"1s\")");
     let error = Engine::new(&parser::parse(&text).unwrap(), &[]).unwrap_err().to_string();
     assert!(error.starts_with("line 20, column 11: in_time: duration: "), "{error}");
+}
+
+#[test]
+fn the_context_of_a_tuples_condition_has_the_length_that_openfga_takes() {
+    let model = parser::parse(&MODEL.replace("(hour: int)", "(hour: int, note: string)")).unwrap();
+    let with = |length: usize| {
+        let context = json!({"note": "x".repeat(length)}).as_object().unwrap().clone();
+        let condition = Some(Conditioned { name: "in_time".into(), context });
+        Engine::new(&model, &[Tuple { condition, ..Tuple::parse("group:1#member@user:ann").unwrap() }])
+    };
+    // 18 bytes go with it: what they are, and how long.
+    assert!(with(32 * 1024 - 18).is_ok());
+    let error = with(32 * 1024 - 17).unwrap_err().to_string();
+    assert_eq!(error, "tuple 0: the context of the condition is longer than 32 KiB");
 }
