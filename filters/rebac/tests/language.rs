@@ -186,6 +186,25 @@ fn what_makes_no_sense_is_refused_where_openfga_refuses_it() {
     assert_eq!(stricter, 3);
 }
 
+/// What the other tests hold to OpenFGA, with the ends of lines that Windows writes: the same models, and the same errors in the same
+/// places.
+#[test]
+fn lines_may_end_as_windows_ends_them() {
+    let mut texts: Vec<String> = folders("transformer")
+        .iter()
+        .map(|folder| read(&format!("{folder}/authorization-model.fga")))
+        .chain(["model\n  schema 1.1\ntype user\n".to_owned(), "model\n  schema 1.1 # x\n\n# y\n".to_owned()])
+        .collect();
+    for cases in ["dsl-syntax-validation-cases.yaml", "dsl-semantic-validation-cases.yaml"] {
+        let cases: Vec<Case> = serde_yaml_ng::from_str(&read(cases)).unwrap();
+        texts.extend(cases.into_iter().map(|case| case.dsl));
+    }
+    for text in &texts {
+        assert_eq!(check(&text.replace('\n', "\r\n")), check(text), "{text}");
+    }
+    assert_eq!(texts.len(), 29 + 2 + 81 + 91);
+}
+
 #[test]
 fn modules_are_joined_as_openfga_joins_them() {
     let mut joined = 0;

@@ -64,19 +64,21 @@ pub(super) struct Token<'a> {
     pub(super) span: Span,
 }
 
-/// The text without remarks and without blanks at the ends of its lines. A remark begins a line, or follows a blank.
+/// The text without remarks and without blanks at the ends of its lines, which may end as Windows ends them. A remark begins a line,
+/// or follows a blank.
 pub(super) fn cleaned(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (n, line) in text.split('\n').enumerate() {
         if n > 0 {
             out.push('\n');
         }
+        let line = line.strip_suffix('\r').unwrap_or(line);
         if !line.trim_start_matches(' ').starts_with('#') {
             let code = line.split(" #").next().unwrap_or_default();
             out.push_str(code.trim_end_matches(' '));
         }
     }
-    let length = out.trim_end_matches('\n').len();
+    let length = out.trim_end_matches(['\n', '\r']).len();
     out.truncate(length);
     out
 }
