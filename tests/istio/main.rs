@@ -46,6 +46,8 @@ const CASES: &[Case] = &[
         Box::pin(gateway::fetches_keys_through_a_service_entry(p))
     }),
     ("gateway_serves_the_chain_for_production", |p| Box::pin(gateway::serves_the_chain_for_production(p))),
+    ("gateway_asks_openfga_for_production", |p| Box::pin(gateway::asks_openfga_for_production(p))),
+    ("gateway_asks_spicedb_for_production", |p| Box::pin(gateway::asks_spicedb_for_production(p))),
     ("gateway_has_a_cluster_for_an_external_host", |p| {
         Box::pin(gateway::has_a_cluster_for_an_external_host(p))
     }),
