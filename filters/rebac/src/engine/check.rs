@@ -6,64 +6,13 @@
 
 use std::rc::Rc;
 
-use super::names::Names;
+use super::edges::{Found, Onward, find, of_question};
+use super::numbers::{Numbers, Target};
+use super::outcome::{Answer, Any, Fault, Hop, NO, Outcome};
 use super::schema::{Node, Schema, Whom};
 use super::store::{self, Conditioned, EVERYBODY, Edge, ONE, Store};
 use super::{MAX_DEPTH, Question, Unaskable};
-use crate::condition::Failure;
 use crate::tuples::{self, Subject};
-
-/// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Whether it holds, or why nobody knows.
-    pub holds: Result<bool, Fault>,
-    /// The tuples that grant it, from the object to the subject, if that was asked for.
-    pub path: Vec<Hop>,
-    /// The steps that the answer took.
-    pub steps: u32,
-    /// It met a circle in what is subtracted, or beside it. Then nothing is granted; what OpenFGA says depends on which of its
-    /// threads ends first, and on the plan that it chose by how long earlier answers took.
-    pub doubtful: bool,
-}
-
-/// A tuple on the way: `object#relation@subject`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop(pub String);
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A condition has none.
-    Condition(Rc<str>, Failure),
-    /// The way is longer than OpenFGA goes.
-    Depth,
-    /// The answer took more steps than it may.
-    Steps,
-}
-
-enum Outcome {
-    Yes,
-    No { cycle: bool },
-    Fault(Fault),
-}
-
-const NO: Outcome = Outcome::No { cycle: false };
-
-/// Who is asked about, by numbers.
-#[derive(Clone, Copy)]
-struct Target {
-    kind: u16,
-    facet: u16,
-    /// The object, or the type of everybody.
-    number: u32,
-}
-
-impl Target {
-    fn related(&self) -> Option<u16> {
-        self.facet.checked_sub(store::related(0))
-    }
-}
 
 /// A question being answered.
 pub(super) struct Run<'a> {
@@ -84,40 +33,6 @@ pub(super) struct Run<'a> {
     /// How many subtractions this is in.
     subtracting: u32,
     doubtful: bool,
-}
-
-/// The store's names, and those that only this question has.
-struct Numbers<'a> {
-    names: &'a Names,
-    own: Vec<(&'a str, u16)>,
-}
-
-impl<'a> Numbers<'a> {
-    fn number(&mut self, name: &'a str, kind: u16) -> u32 {
-        if let Some(number) = self.names.find(name) {
-            return number;
-        }
-        let at = self.own.iter().position(|(own, _)| *own == name).unwrap_or_else(|| {
-            self.own.push((name, kind));
-            self.own.len().saturating_sub(1)
-        });
-        u32::try_from(self.names.len().saturating_add(at)).unwrap_or(u32::MAX)
-    }
-
-    fn own(&self, number: u32) -> Option<(&'a str, u16)> {
-        let at = usize::try_from(number).ok()?.checked_sub(self.names.len())?;
-        self.own.get(at).copied()
-    }
-
-    fn kind(&self, number: u32) -> Option<u16> {
-        let stored = usize::try_from(number).ok().and_then(|n| self.names.kind(n));
-        stored.or_else(|| self.own(number).map(|(_, kind)| kind))
-    }
-
-    fn name(&self, number: u32) -> &str {
-        let stored = usize::try_from(number).ok().and_then(|n| self.names.name(n));
-        stored.or_else(|| self.own(number).map(|(name, _)| name)).unwrap_or_default()
-    }
 }
 
 impl<'a> Run<'a> {
@@ -424,79 +339,3 @@ impl<'a> Run<'a> {
 
 /// How many steps of a condition are as much work as one of the engine's.
 const OF_CONDITIONS: u32 = 8;
-
-/// By which relation the way goes on from a subject.
-#[derive(Clone, Copy)]
-enum Onward<'a> {
-    /// By the subject's own: `group:1#member`.
-    Related,
-    /// By that of its type; a type that is not listed is passed over.
-    To(&'a [(u16, u16)]),
-}
-
-impl Onward<'_> {
-    /// Those of an object's tuples that lead on. They are sorted by what they are on, so that none is passed over one by one.
-    fn from(self, edges: &[Edge]) -> &[Edge] {
-        let related = store::related(0);
-        let part = match self {
-            Onward::Related => edges.get(edges.partition_point(|e| e.facet < related)..),
-            Onward::To(_) => edges.get(..edges.partition_point(|e| e.facet == ONE)),
-        };
-        part.unwrap_or_default()
-    }
-}
-
-/// A tuple, and whether it is one of the question.
-#[derive(Clone, Copy)]
-struct Found {
-    edge: Edge,
-    own: bool,
-}
-
-impl Found {
-    fn own(edge: Edge) -> Found {
-        Found { edge, own: true }
-    }
-
-    fn stored(edge: Edge) -> Found {
-        Found { edge, own: false }
-    }
-}
-
-fn of_question(edges: &[Edge], object: u32, relation: u16) -> &[Edge] {
-    if edges.is_empty() { &[] } else { store::of(edges, object, relation) }
-}
-
-/// Among the tuples of an object's relation the one on a subject.
-fn find(edges: &[Edge], facet: u16, subject: u32) -> Option<Edge> {
-    let at = edges.partition_point(|e| (e.facet, e.subject) < (facet, subject));
-    edges.get(at).copied().filter(|e| (e.facet, e.subject) == (facet, subject))
-}
-
-/// What holds if any does.
-#[derive(Default)]
-struct Any {
-    yes: bool,
-    cycle: bool,
-    fault: Option<Fault>,
-}
-
-impl Any {
-    /// Takes one more outcome; `true` if no other is needed.
-    fn take(&mut self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Yes => self.yes = true,
-            Outcome::No { cycle } => self.cycle |= cycle,
-            Outcome::Fault(fault) => self.fault = Some(fault),
-        }
-        self.yes
-    }
-
-    fn outcome(self) -> Outcome {
-        match self.fault {
-            _ if self.yes => Outcome::Yes,
-            Some(fault) => Outcome::Fault(fault),
-            None => Outcome::No { cycle: self.cycle },
-        }
-    }
-}

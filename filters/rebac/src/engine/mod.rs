@@ -6,10 +6,16 @@
 //! | [`names`] | objects by numbers |
 //! | [`sorting`] | sorting in pieces |
 //! | [`store`] | tuples in one sorted list |
+//! | [`edges`] | the tuples of one object's relation |
+//! | [`numbers`] | the names of a question by numbers |
+//! | [`outcome`] | what an answer says |
 //! | [`check`] | the answer to a question |
 
-pub mod check;
+mod check;
+mod edges;
 mod names;
+mod numbers;
+pub mod outcome;
 pub mod schema;
 mod sorting;
 pub mod store;
@@ -23,7 +29,7 @@ use serde_json::{Map, Value as Json};
 use crate::model::{Model, ModelError};
 use crate::tuples::{Given, Tuple};
 use check::Run;
-pub use check::{Answer, Fault, Hop};
+pub use outcome::{Answer, Fault, Hop};
 use schema::Schema;
 use store::Store;
 

@@ -155,6 +155,9 @@ fn type_def(object: &Object<'_>) -> Read<TypeDef> {
 
 fn restriction(object: &Object<'_>) -> Read<Restriction> {
     let relation = object.text("relation", "relation")?;
+    if relation.is_none() && object.get("relation", "relation").is_some() {
+        return Err(format!("{}: empty; write a relation, or leave it out", object.at("relation")));
+    }
     let wildcard = object.get("wildcard", "wildcard").is_some();
     let facet = match (relation, wildcard) {
         (Some(relation), false) => Facet::Related(Name::new(relation)),
@@ -355,5 +358,34 @@ fn print_parameter(kind: &ParameterType) -> Value {
             json!({"type_name": named("map"), "generic_types": [print_parameter(inner)]})
         }
         plain => json!({"type_name": named(&plain.to_string())}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a restriction to users.
+    fn wrong(restriction: &Value) -> Option<String> {
+        let mut user = json!({"type": "user"});
+        let object = user.as_object_mut().unwrap();
+        object.extend(restriction.as_object().unwrap().clone());
+        let model = json!({"schema_version": "1.1", "type_definitions": [{"type": "user"}, {
+            "type": "document",
+            "relations": {"viewer": {"this": {}}},
+            "metadata": {"relations": {"viewer": {"directly_related_user_types": [user]}}},
+        }]});
+        parse(&model.to_string()).err().map(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_restriction_has_a_relation_or_a_wildcard_or_neither() {
+        assert_eq!(wrong(&json!({})), None);
+        assert_eq!(wrong(&json!({"wildcard": {}, "condition": ""})), None);
+        // OpenFGA's server refuses it too.
+        let empty = wrong(&json!({"relation": ""})).unwrap();
+        assert!(empty.contains("relation: empty; write a relation, or leave it out"), "{empty}");
+        let both = wrong(&json!({"relation": "member", "wildcard": {}})).unwrap();
+        assert!(both.contains("relation and wildcard; write one of them"), "{both}");
     }
 }
