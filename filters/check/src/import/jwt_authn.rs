@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::head;
+use super::hosts;
 use super::keys::{self, PUBLIC, host_of};
 use super::per_route::PerRoute;
 use super::rules::{Rules, Written};
@@ -47,7 +49,10 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
         rules.take(rule, n, lefts);
     }
     let Written { mut rules, complete, cloned } = rules.written();
+    hosts::compare(&rules, complete, lefts);
     subjects::place(&mut providers, &mut rules, &taken, lefts);
+    let rest = if complete { "none".into() } else { head::nobody(&names) };
+    let rules = head::apart(rules, &rest);
     if cloned {
         // Of one issuer, so that nobody has two names.
         out.insert("shared_namespace".into(), true.into());

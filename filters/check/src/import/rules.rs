@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::guard::{Guard, Reach};
+use super::origin::{self, Origin};
 use super::per_route::PerRoute;
 use super::requests::{Matched, exactly, matching};
 use super::taken::Taken;
@@ -107,8 +108,9 @@ impl<'a> Rules<'a> {
                 self.beside(prefix, asked.clone(), &path);
             }
         }
+        let origin = Origin { line: rule.line, field: path, any: false };
         for matching in exactly(found) {
-            self.out.rules.push(json!({"match": matching, "require": asked}));
+            self.out.rules.push(origin::mark(json!({"match": matching, "require": asked}), &origin));
         }
     }
 
