@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::differs;
 use super::head;
 use super::jwt_authn::{audiences, location};
 use super::keys::{self, PUBLIC, host_of};
@@ -36,11 +37,7 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
     }
     let about = target(documents, lefts);
     let names: Vec<String> = providers.keys().cloned().collect();
-    if names.len() > 1 {
-        for provider in providers.values_mut().filter_map(Value::as_object_mut) {
-            provider.insert("subject".into(), "{issuer}#{claim.sub}".into());
-        }
-    }
+    differs::subjects(line, "jwtRules", &mut providers, lefts);
     let mut rules = Vec::new();
     let actions = || of_kind("AuthorizationPolicy").map(|spec| spec.text_at(&["action"]).unwrap_or("ALLOW"));
     let allows = actions().any(|action| action == "ALLOW");
@@ -151,11 +148,10 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
     tokens.extend(texts("fromParams").into_iter().map(|name| json!({"query": name})));
     tokens.extend(texts("fromCookies").into_iter().map(|name| json!({"cookie": name})));
     if tokens.is_empty() {
-        let why = "Istio also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
-        taken.say(Kind::Stricter, "fromParams", why, lefts);
-    } else {
-        out.insert("tokens".into(), Value::Array(tokens));
+        tokens = differs::default_tokens();
     }
+    differs::tokens(&taken, &tokens, taken.is_true("forwardOriginalToken"), lefts);
+    out.insert("tokens".into(), Value::Array(tokens));
     if taken.is_true("forwardOriginalToken") {
         out.insert("forward_token".into(), true.into());
     }
@@ -168,6 +164,7 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
             headers.insert(header.to_ascii_lowercase(), format!("{{claim.{claim}}}").into());
         }
     }
+    differs::claim_headers(&taken, "outputClaimToHeaders", &headers, lefts);
     if !headers.is_empty() {
         out.insert("claim_headers".into(), Value::Object(headers));
     }

@@ -9,6 +9,7 @@
 //! | [`keys`] | key sets, and the algorithms that they are for |
 //! | [`jwt_authn`], [`rules`], [`requests`] | Envoy's filter, its rules and their matches |
 //! | [`per_route`] | what routes say about that filter |
+//! | [`differs`] | what both say of tokens that pass there and not here |
 //! | [`guard`] | what was protected, and must not be granted for less |
 //! | [`head`], [`hosts`] | HEAD beside GET, and hosts in another spelling, which are one here |
 //! | [`overlap`], [`origin`] | what two matches both match; where a rule comes from |
@@ -17,6 +18,7 @@
 //! | [`subjects`] | whose tokens a provider takes |
 //! | [`write`](mod@write), [`wrap`] | JSON as YAML, alone or as what an Envoy or a mesh reads |
 
+pub mod differs;
 pub mod guard;
 pub mod head;
 pub mod hosts;
