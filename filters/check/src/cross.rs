@@ -9,6 +9,7 @@ use crate::attached::{Attached, Chain, EscapedSlashes, Manager, OnFailure, Which
 use crate::finding::{Finding, Severity};
 use crate::load::{Loaded, variables};
 use crate::subjects;
+use crate::ungiven;
 use crate::yaml::{Member, Node};
 
 /// A plugin, and what became of its configuration.
@@ -18,7 +19,7 @@ pub type Plugin<'a> = (&'a Attached, Option<&'a Loaded>);
 #[must_use]
 pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (at, (attached, _)) in plugins.iter().enumerate() {
+    for (at, (attached, loaded)) in plugins.iter().enumerate() {
         failure(attached, &mut findings);
         secrets(attached, &mut findings);
         names(at, plugins, &mut findings);
@@ -26,6 +27,7 @@ pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
         siblings(chain, attached, plugins, &mut findings);
         subjects::check(attached, plugins, &mut findings);
         clusters(chain, attached, &mut findings);
+        ungiven::check(attached, *loaded, &mut findings);
     }
     order(chain, plugins, &mut findings);
     if let Some(manager) = &chain.manager {

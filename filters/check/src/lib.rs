@@ -8,6 +8,7 @@
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
 //! | [`subjects`] | subjects that rebac cannot read |
+//! | `ungiven` | parameters of conditions that nobody gives |
 //! | [`around`] | what a connection manager has around ours: upgrades, routes, hosts, cors |
 //! | [`known`], [`unseen`] | fields that hosts know; what stands elsewhere, or behind the router |
 //! | [`beside`] | ours beside the filters that they replace |
@@ -44,4 +45,5 @@ pub mod say;
 pub mod subjects;
 pub mod time;
 pub mod unseen;
+mod ungiven;
 pub mod yaml;
