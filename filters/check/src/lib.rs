@@ -44,6 +44,6 @@ pub mod run;
 pub mod say;
 pub mod subjects;
 pub mod time;
-pub mod unseen;
 mod ungiven;
+pub mod unseen;
 pub mod yaml;
