@@ -88,6 +88,8 @@ const MUTATIONS: &[Mutation] = &[
     ("another issuer", |draft| draft.with_claim("iss", json!("https://evil.test"))),
     ("no issuer", |draft| draft.without_claim("iss")),
     ("another audience", |draft| draft.with_claim("aud", json!("other"))),
+    ("aud with a slash at the end", |draft| draft.with_claim("aud", json!("orders/"))),
+    ("aud with a scheme", |draft| draft.with_claim("aud", json!("https://orders"))),
     ("aud holds a number", |draft| draft.with_claim("aud", json!(["orders", 7]))),
     ("no subject", |draft| draft.without_claim("sub")),
     ("crit", |draft| draft.with_header("crit", json!(["exp"]))),

@@ -436,7 +436,9 @@ async fn what_would_change_the_method_or_the_path_reaches_no_upstream() {
         ("x-http-method-override", "DELETE"),
         ("x-http-method", "DELETE"),
         ("x-method-override", "DELETE"),
+        ("x-original-method", "DELETE"),
         ("x-original-url", "/orders/2"),
+        ("x-original-uri", "/orders/2"),
         ("x-rewrite-url", "/orders/2"),
         ("x-kept", "1"),
     ];
@@ -447,6 +449,15 @@ async fn what_would_change_the_method_or_the_path_reaches_no_upstream() {
     let seen = answer.json()["headers"].clone();
     let left: Vec<&str> = names.iter().map(|(name, _)| *name).filter(|name| !seen[name].is_null()).collect();
     assert_eq!(left, ["x-kept"]);
+    // The files for a mesh and for Envoy Gateway name the same.
+    for file in ["envoy/istio/production/bounds.yaml", "envoy/gateway/gateway.yaml"] {
+        let text = std::fs::read_to_string(paths::root().join(file)).unwrap();
+        let listed = |name: &str| {
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word == name)
+        };
+        let lacking: Vec<&str> = names.iter().map(|(name, _)| *name).filter(|name| !listed(name)).collect();
+        assert_eq!(lacking, ["x-kept"], "{file}");
+    }
 }
 
 /// The limit on guessing holds a place for each request until it is answered.

@@ -10,8 +10,8 @@ use crate::attached::Which;
 use crate::evaluate::{Scene, evaluate};
 use crate::fetched::Fetched;
 use crate::find::File;
-use crate::import;
 use crate::import::wrap::{self, Form};
+use crate::import::{self, Kind};
 use crate::report;
 use crate::say::say;
 use crate::time;
@@ -21,7 +21,7 @@ portcullis-check [OPTIONS] FILE... [-- METHOD PATH -H 'NAME: VALUE'...]
 
 Checks Envoy configurations, WasmPlugins, TrafficExtensions, EnvoyExtensionPolicies and configurations of single plugins, without
 Envoy. A folder stands for its .yaml, .yml and .json files, and - for standard input. With a request, it says what that would get, plugin after plugin. The
-status is 0 without errors, 1 with errors, 2 if nothing was checked.
+status is 0 without errors, 1 with errors or if what is imported does not load, 2 if nothing was checked.
 
   --request LINE         the request as one line: GET /orders/1 -H 'authorization: Bearer ...'
   --time TIME            when it comes: seconds since 1970, or 2026-01-31T12:00:00Z; default now
@@ -172,11 +172,15 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(if report.is_refused() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Writes our configurations for those of others. What is left behind is no failure: it is said.
+/// Writes our configurations for those of others. What is left behind is no failure: it is said. What does not load is one.
 fn import(files: &[File], form: Form) -> Result<ExitCode, String> {
+    let mut code = ExitCode::SUCCESS;
     for file in files {
         let (found, lefts) = import::import(file)?;
         let mut said = String::new();
+        if lefts.iter().any(|left| left.kind == Kind::Broken) {
+            code = ExitCode::FAILURE;
+        }
         for left in lefts {
             let _ = writeln!(
                 said,
@@ -191,7 +195,7 @@ fn import(files: &[File], form: Form) -> Result<ExitCode, String> {
         show(&mut io::stderr(), &said);
         show(&mut io::stdout(), &wrap::text(&found, &file.name, form));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the program's edge: from here on, time is an argument")]

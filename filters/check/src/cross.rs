@@ -8,6 +8,7 @@ use portcullis_common::values::template::Template;
 use crate::attached::{Attached, Chain, EscapedSlashes, Manager, OnFailure, Which};
 use crate::finding::{Finding, Severity};
 use crate::load::{Loaded, variables};
+use crate::subjects;
 use crate::ungiven;
 use crate::yaml::{Member, Node};
 
@@ -24,6 +25,7 @@ pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
         names(at, plugins, &mut findings);
         identity(chain, at, plugins, &mut findings);
         siblings(chain, attached, plugins, &mut findings);
+        subjects::check(attached, plugins, &mut findings);
         clusters(chain, attached, &mut findings);
         ungiven::check(attached, *loaded, &mut findings);
     }
@@ -36,7 +38,7 @@ pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
 }
 
 /// The name that a plugin has in facts, also where its configuration is refused.
-fn own_name(attached: &Attached, loaded: Option<&Loaded>) -> String {
+pub(crate) fn own_name(attached: &Attached, loaded: Option<&Loaded>) -> String {
     let written = || attached.config.node.text_at(&["name"]).map(str::to_owned);
     loaded.map(|l| l.name.clone()).or_else(written).unwrap_or_else(|| attached.which.filter().to_owned())
 }
@@ -324,7 +326,7 @@ fn addresses(manager: &Manager, plugins: &[Plugin<'_>], findings: &mut Vec<Findi
             found.into_iter().find(|r| matches!(r.source, Source::ClientIp(_)))
         {
             let problem = format!(
-                "{source} is what the client says it is: the connection manager in line {} has neither use_remote_address: true nor xff_num_trusted_hops; write the one that is so",
+                "{source} is what the client says it is: the connection manager in line {} has neither use_remote_address: true nor xff_num_trusted_hops of 1 or more; write the one that is so",
                 manager.place.line
             );
             findings.push(attached.place.finding(Severity::Error, line, &attached.name, &path, problem));

@@ -11,7 +11,9 @@ use crate::around;
 use crate::attached::{Attached, Chain, Config, EscapedSlashes, Manager, OnFailure, Place, Which};
 use crate::beside;
 use crate::finding::{Finding, Severity};
+use crate::known;
 use crate::load;
+use crate::unseen;
 use crate::yaml::{self, Dialect, Node, Unreadable};
 
 /// What is said of a file without plugins.
@@ -56,7 +58,7 @@ pub fn find(files: &[File], bare: Option<Which>) -> Found {
         for document in &documents {
             let place = Place { line: document.line, ..place.clone() };
             if document.get("apiVersion").is_some() && document.get("kind").is_some() {
-                kubernetes(document, &place, &mut objects);
+                kubernetes(document, &place, &mut objects, &mut found.findings);
                 continue;
             }
             let dialect = if json { Dialect::Json } else { Dialect::Envoy };
@@ -138,6 +140,8 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect, findings: &mut Vec<Fi
         }
         beside::check(filters, place, |f| filter(f, place, dialect), findings);
         around::check(manager, place, |f| filter(f, place, dialect), findings);
+        unseen::manager(manager, place, |f| filter(f, place, dialect), findings);
+        fields(filters, place, dialect, findings);
         let name = manager.text_at(&["stat_prefix"]).unwrap_or("http").to_owned();
         let manager = self::manager(manager, place);
         chains.push(Chain { name, plugins, manager: Some(manager), whole: true, clusters: clusters.clone() });
@@ -148,6 +152,7 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect, findings: &mut Vec<Fi
         let plugins: Vec<Attached> = entries.iter().filter_map(|f| filter(f, place, dialect)).collect();
         if !plugins.is_empty() {
             beside::check(entries, place, |f| filter(f, place, dialect), findings);
+            fields(entries, place, dialect, findings);
             chains.push(Chain {
                 name: "http_filters".into(),
                 plugins,
@@ -157,7 +162,20 @@ fn envoy(document: &Node, place: &Place, dialect: Dialect, findings: &mut Vec<Fi
             });
         }
     }
+    if !chains.is_empty() {
+        unseen::bootstrap(document, place, findings);
+    }
     chains
+}
+
+/// The fields of our entries that Envoy does not know.
+fn fields(entries: &[Node], place: &Place, dialect: Dialect, findings: &mut Vec<Finding>) {
+    for entry in entries {
+        let config = entry.get("typed_config").and_then(typed).and_then(|(wasm, _)| wasm.get("config"));
+        if let (Some(plugin), Some(config)) = (filter(entry, place, dialect), config) {
+            known::entry(entry, config, &plugin.name, place, findings);
+        }
+    }
 }
 
 /// All clusters, if no others can come from elsewhere.
@@ -192,7 +210,9 @@ fn managers<'n>(node: &'n Node, found: &mut impl FnMut(&'n Node)) {
 }
 
 fn manager(node: &Node, place: &Place) -> Manager {
-    let hops = node.text_at(&["xff_num_trusted_hops"]).is_some();
+    // 0 is the default, and trusts whatever the client writes.
+    let hops =
+        node.text_at(&["xff_num_trusted_hops"]).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n > 0);
     let detected = node.get("original_ip_detection_extensions").is_some();
     Manager {
         place: Place { line: node.line, ..place.clone() },
@@ -298,17 +318,24 @@ struct Object {
     plugin: Attached,
 }
 
-fn kubernetes(document: &Node, place: &Place, objects: &mut Vec<Object>) {
-    match document.text_at(&["kind"]) {
-        Some("List") => {
+fn kubernetes(document: &Node, place: &Place, objects: &mut Vec<Object>, findings: &mut Vec<Finding>) {
+    let kind = document.text_at(&["kind"]).unwrap_or_default();
+    let before = objects.len();
+    match kind {
+        "List" => {
             for item in document.get("items").map(Node::items).unwrap_or_default() {
-                kubernetes(item, &Place { line: item.line, ..place.clone() }, objects);
+                kubernetes(item, &Place { line: item.line, ..place.clone() }, objects, findings);
             }
+            return;
         }
-        Some("WasmPlugin") => objects.extend(istio(document, None, place)),
-        Some("TrafficExtension") => objects.extend(istio(document, Some("wasm"), place)),
-        Some("EnvoyExtensionPolicy") => gateway(document, place, objects),
+        "WasmPlugin" => objects.extend(istio(document, None, place)),
+        "TrafficExtension" => objects.extend(istio(document, Some("wasm"), place)),
+        "EnvoyExtensionPolicy" => gateway(document, place, objects),
         _ => {}
+    }
+    if let (Some(spec), true) = (document.get("spec"), objects.len() > before) {
+        let name = document.text_at(&["metadata", "name"]).unwrap_or_default();
+        known::spec(kind, spec, name, place, findings);
     }
 }
 

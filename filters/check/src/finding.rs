@@ -9,6 +9,8 @@ pub enum Severity {
     Error,
     /// It works, and probably not as meant.
     Warning,
+    /// Nobody looked: it is somewhere else.
+    Note,
 }
 
 /// Something that is wrong.
@@ -34,6 +36,7 @@ impl fmt::Display for Finding {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{file}:{line}: {severity}: ")?;
         for part in [of, path].into_iter().filter(|part| !part.is_empty()) {

@@ -7,8 +7,10 @@
 //! | [`find`] | which chains a file holds: Envoy, Istio, Envoy Gateway, a plugin alone |
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
+//! | [`subjects`] | subjects that rebac cannot read |
 //! | `ungiven` | parameters of conditions that nobody gives |
 //! | [`around`] | what a connection manager has around ours: upgrades, routes, hosts, cors |
+//! | [`known`], [`unseen`] | fields that hosts know; what stands elsewhere, or behind the router |
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
 //! | [`ask`], [`time`] | a request on the command line |
@@ -31,6 +33,7 @@ pub mod find;
 pub mod finding;
 pub mod heard;
 pub mod import;
+pub mod known;
 pub mod load;
 pub mod modules;
 pub mod normal;
@@ -39,6 +42,8 @@ pub mod questions;
 pub mod report;
 pub mod run;
 pub mod say;
+pub mod subjects;
 pub mod time;
 mod ungiven;
+pub mod unseen;
 pub mod yaml;

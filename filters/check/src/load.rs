@@ -124,7 +124,9 @@ pub fn load(attached: &Attached, findings: &mut Vec<Finding>) -> Option<Loaded> 
                 complete = false;
                 let (place, whole) = resolve(&config.node, error.path(), &gone.places);
                 let path = written(&config.node, &place, error.path(), whole);
-                if !gone.explains(&place, error.problem()) {
+                if !gone.explains(&place, error.problem())
+                    && !covers(&config.node, &gone, &place, error.problem())
+                {
                     findings.push(report(
                         Severity::Error,
                         line(&config.node, &place),
@@ -139,6 +141,15 @@ pub fn load(attached: &Attached, findings: &mut Vec<Finding>) -> Option<Loaded> 
         }
     }
     None
+}
+
+/// Whether a rule only seems to cover another one, because of what was taken out of either.
+fn covers(root: &Node, gone: &Gone, place: &[usize], problem: &str) -> bool {
+    let Some(rest) = problem.strip_prefix("can never decide: ") else { return false };
+    let by = rest.split_once(']').map(|(front, _)| format!("{front}]")).unwrap_or_default();
+    let (by, _) = resolve(root, &by, &gone.places);
+    let own = place.get(..2).unwrap_or(place);
+    gone.places.iter().any(|gone| gone.starts_with(&by) || gone.starts_with(own))
 }
 
 /// The way to a value: the position of each child.

@@ -51,6 +51,20 @@ fn an_import_is_written_as_it_is_asked_for() {
 }
 
 #[test]
+fn an_import_that_does_not_load_is_a_failure_and_says_so_first() {
+    let name = std::env::temp_dir().join(format!("portcullis-import-{}.yaml", std::process::id()));
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/imports/jwt_authn_below.yaml"));
+    let text = text.unwrap().replace("inline_string", "environment_variable");
+    std::fs::write(&name, text).unwrap();
+    let output = run(&["--import", name.to_str().unwrap()], Stdio::piped());
+    std::fs::remove_file(&name).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().next().unwrap_or_default().contains(": broken: providers.demo"), "{said}");
+}
+
+#[test]
 fn a_reader_that_stops_is_no_failure() {
     for arguments in
         [&["tests/cases/beside.yaml"] as &[&str], &["--import", "tests/imports/istio.yaml"], &["--help"]]

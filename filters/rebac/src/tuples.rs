@@ -126,13 +126,27 @@ impl<'a> Object<'a> {
     }
 }
 
+/// What is wrong with an object, said of a user.
+fn of_a_subject(problem: &'static str) -> &'static str {
+    match problem {
+        WITHOUT_TYPE => "a user without a type; write it as user:ann",
+        WITHOUT_ID => "a user without a type or an id; write it as user:ann",
+        HOLDS => "a user holds blanks, control characters or a second colon",
+        other => other,
+    }
+}
+
+const WITHOUT_TYPE: &str = "an object without a type; write it as document:1";
+const WITHOUT_ID: &str = "an object without a type or an id; write it as document:1";
+const HOLDS: &str = "an object holds blanks, control characters, # or a second colon";
+
 fn typed(text: &str) -> Result<Object<'_>, &'static str> {
-    let (kind, id) = text.split_once(':').ok_or("an object without a type; write it as document:1")?;
+    let (kind, id) = text.split_once(':').ok_or(WITHOUT_TYPE)?;
     if kind.is_empty() || id.is_empty() {
-        return Err("an object without a type or an id; write it as document:1");
+        return Err(WITHOUT_ID);
     }
     if holds_blank_or(text, |b| b == b'#') || id.contains(':') {
-        return Err("an object holds blanks, control characters, # or a second colon");
+        return Err(HOLDS);
     }
     Ok(Object { text, kind, id })
 }
@@ -195,7 +209,7 @@ impl<'a> Subject<'a> {
             }
             return Ok(Subject::Related(object, relation));
         }
-        let object = typed(text)?;
+        let object = typed(text).map_err(of_a_subject)?;
         Ok(if object.id == "*" { Subject::Everybody(object.kind) } else { Subject::One(object) })
     }
 

@@ -63,7 +63,7 @@ fn is_within(path: &str, template: &str) -> bool {
 }
 
 /// Whether whoever meets `require` also meets `need`, as far as their providers tell.
-fn is_enough(require: &Value, need: &Value) -> bool {
+pub(super) fn is_enough(require: &Value, need: &Value) -> bool {
     let names = |of: &Value, word: &str| of.get(word).and_then(Value::as_array).cloned();
     let (any, all) = (names(require, "any"), names(require, "all"));
     let each_of = |wanted: &[Value]| {

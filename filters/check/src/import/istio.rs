@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::differs;
+use super::head;
 use super::jwt_authn::{audiences, location};
 use super::keys::{self, PUBLIC, host_of};
+use super::origin::{self, Origin};
 use super::requests::below;
 use super::taken::Taken;
 use super::{Imported, Kind, Left, Lefts};
@@ -34,14 +37,11 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
     }
     let about = target(documents, lefts);
     let names: Vec<String> = providers.keys().cloned().collect();
-    if names.len() > 1 {
-        for provider in providers.values_mut().filter_map(Value::as_object_mut) {
-            provider.insert("subject".into(), "{issuer}#{claim.sub}".into());
-        }
-    }
+    differs::subjects(line, "jwtRules", &mut providers, lefts);
     let mut rules = Vec::new();
-    let allows =
-        of_kind("AuthorizationPolicy").any(|spec| spec.text_at(&["action"]).unwrap_or("ALLOW") == "ALLOW");
+    let actions = || of_kind("AuthorizationPolicy").map(|spec| spec.text_at(&["action"]).unwrap_or("ALLOW"));
+    let allows = actions().any(|action| action == "ALLOW");
+    let audits = actions().all(|action| action == "AUDIT");
     for spec in of_kind("AuthorizationPolicy") {
         policy(spec, allows, &providers, &names, &mut rules, lefts);
     }
@@ -53,13 +53,13 @@ pub fn import(documents: &[Node], lefts: &mut Lefts) -> Option<Imported> {
     if !allows {
         rules.push(json!({"match": {}, "require": {"optional": names}}));
     }
-    let config = json!({
-        "providers": providers,
-        "rules": rules,
-        "unmatched": "deny",
-        // Istio lets them pass.
-        "preflights": "pass"
-    });
+    // What is left is refused.
+    let rules = head::apart(rules, &head::nobody(&names));
+    let mut config = json!({"providers": providers, "rules": rules, "unmatched": "deny"});
+    if let Some(members) = config.as_object_mut().filter(|_| audits) {
+        // Istio asks a preflight for no token; its policies ask it like any other request.
+        members.insert("preflights".into(), "pass".into());
+    }
     Some(Imported { which: Which::JwtAuth, line, config, about })
 }
 
@@ -148,11 +148,10 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
     tokens.extend(texts("fromParams").into_iter().map(|name| json!({"query": name})));
     tokens.extend(texts("fromCookies").into_iter().map(|name| json!({"cookie": name})));
     if tokens.is_empty() {
-        let why = "Istio also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
-        taken.say(Kind::Stricter, "fromParams", why, lefts);
-    } else {
-        out.insert("tokens".into(), Value::Array(tokens));
+        tokens = differs::default_tokens();
     }
+    differs::tokens(&taken, &tokens, taken.is_true("forwardOriginalToken"), lefts);
+    out.insert("tokens".into(), Value::Array(tokens));
     if taken.is_true("forwardOriginalToken") {
         out.insert("forward_token".into(), true.into());
     }
@@ -165,6 +164,7 @@ fn provider(node: &Node, lefts: &mut Lefts) -> Map<String, Value> {
             headers.insert(header.to_ascii_lowercase(), format!("{{claim.{claim}}}").into());
         }
     }
+    differs::claim_headers(&taken, "outputClaimToHeaders", &headers, lefts);
     if !headers.is_empty() {
         out.insert("claim_headers".into(), Value::Object(headers));
     }
@@ -213,22 +213,44 @@ fn policy(
     }
     for (n, rule) in listed.iter().enumerate() {
         let path = format!("rules[{n}]");
-        let made = if action == "ALLOW" {
-            allow(rule, &path, providers, names, lefts)
-        } else {
-            deny(rule, &path, names, lefts)
-        };
+        let is_allow = action == "ALLOW";
+        let made = if is_allow { allow(rule, &path, providers, names) } else { deny(rule, &path, names) };
         match made {
-            Some(made) => rules.extend(made),
-            None => lefts.push(Left {
-                kind: if action == "ALLOW" { Kind::Stricter } else { Kind::Weaker },
+            Ok(made) => {
+                let origin = Origin { line: rule.line, field: path, any: is_allow };
+                rules.extend(made.into_iter().map(|rule| origin::mark(rule, &origin)));
+            }
+            Err(Cause { line, field }) => lefts.push(Left {
+                kind: if is_allow { Kind::Stricter } else { Kind::Weaker },
                 line: rule.line,
                 field: path,
-                why: format!("this {action} rule is left out: write it by hand, or keep the policy"),
+                why: format!(
+                    "this {action} rule is left out: {field} in line {line} cannot be said here; write it by hand, or keep the policy"
+                ),
             }),
         }
     }
     taken.rest(lefts);
+}
+
+/// What a rule cannot be written for.
+struct Cause {
+    line: usize,
+    field: String,
+}
+
+impl Cause {
+    fn of(node: &Node, field: impl Into<String>) -> Cause {
+        Cause { line: node.line, field: field.into() }
+    }
+}
+
+/// The first field of a mapping that is none of these.
+fn only(node: &Node, known: &[&str]) -> Result<(), Cause> {
+    match node.members().iter().find(|member| !known.contains(&&*member.name)) {
+        Some(member) => Err(Cause { line: member.line, field: member.name.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn allow(
@@ -236,56 +258,57 @@ fn allow(
     path: &str,
     providers: &Map<String, Value>,
     names: &[String],
-    lefts: &mut Lefts,
-) -> Option<Vec<Value>> {
-    let taken = Taken::new(rule, path);
+) -> Result<Vec<Value>, Cause> {
+    only(rule, &["from", "to", "when"])?;
     let mut whom: Option<Principals> = None;
-    for from in taken.items("from") {
-        let source = Taken::new(from.get("source")?, format!("{path}.from.source"));
-        let principals = source.items("requestPrincipals");
-        let before = lefts.len();
-        source.rest(lefts);
-        if lefts.len() != before || principals.is_empty() {
-            return None;
+    for from in list(rule, "from") {
+        let source = from.get("source").ok_or_else(|| Cause::of(from, "from"))?;
+        only(source, &["requestPrincipals"])?;
+        let principals = list(source, "requestPrincipals");
+        if principals.is_empty() {
+            return Err(Cause::of(source, "source"));
         }
-        for principal in principals.iter().filter_map(Node::text) {
-            whom.get_or_insert_default().add(principal, providers, names)?;
+        for principal in principals {
+            let added =
+                principal.text().and_then(|text| whom.get_or_insert_default().add(text, providers, names));
+            let text = principal.text().unwrap_or_default();
+            added.ok_or_else(|| Cause::of(principal, format!("requestPrincipals {text}")))?;
         }
     }
     let mut claims: Vec<Value> = whom.as_ref().and_then(Principals::condition).into_iter().collect();
-    for when in taken.items("when") {
-        claims.push(condition(when)?);
+    for when in list(rule, "when") {
+        let key = when.text_at(&["key"]).unwrap_or_default();
+        claims.push(condition(when).ok_or_else(|| Cause::of(when, format!("when {key}")))?);
     }
-    let before = lefts.len();
-    let matches = operations(&taken, path, lefts)?;
-    taken.rest(lefts);
-    if lefts.len() != before {
-        return None;
-    }
+    let matches = operations(rule, path)?;
     let require = match whom {
         None if claims.is_empty() => json!({"optional": names}),
         whom => {
             let mut require = json!({"any": whom.map_or_else(|| names.to_vec(), |whom| whom.names)});
-            if !claims.is_empty() {
-                require.as_object_mut()?.insert("claims".into(), Value::Array(claims));
+            if let Some(members) = require.as_object_mut().filter(|_| !claims.is_empty()) {
+                members.insert("claims".into(), Value::Array(claims));
             }
             require
         }
     };
-    Some(matches.into_iter().map(|matching| json!({"match": matching, "require": require})).collect())
+    Ok(matches.into_iter().map(|matching| json!({"match": matching, "require": require})).collect())
+}
+
+fn list<'n>(node: &'n Node, name: &str) -> &'n [Node] {
+    node.get(name).map(Node::items).unwrap_or_default()
 }
 
 /// The one DENY rule that everybody writes: whoever has no valid token is refused, at these paths or everywhere.
-fn deny(rule: &Node, path: &str, names: &[String], lefts: &mut Lefts) -> Option<Vec<Value>> {
-    let taken = Taken::new(rule, path);
-    let [from] = taken.items("from") else { return None };
-    let source = from.get("source")?;
-    let everybody = source.get("notRequestPrincipals")?.items().iter().filter_map(Node::text).eq(["*"]);
-    if !everybody || source.members().len() != 1 || taken.take("when").is_some() {
-        return None;
+fn deny(rule: &Node, path: &str, names: &[String]) -> Result<Vec<Value>, Cause> {
+    only(rule, &["from", "to"])?;
+    let [from] = list(rule, "from") else { return Err(Cause::of(rule, "from")) };
+    let source = from.get("source").ok_or_else(|| Cause::of(from, "from"))?;
+    only(source, &["notRequestPrincipals"])?;
+    if !list(source, "notRequestPrincipals").iter().filter_map(Node::text).eq(["*"]) {
+        return Err(Cause::of(source, "source"));
     }
-    let matches = operations(&taken, path, lefts)?;
-    Some(matches.into_iter().map(|matching| json!({"match": matching, "require": {"any": names}})).collect())
+    let matches = operations(rule, path)?;
+    Ok(matches.into_iter().map(|matching| json!({"match": matching, "require": {"any": names}})).collect())
 }
 
 /// Whose tokens: `*`, `ISSUER/*` or `ISSUER/SUBJECT`, any of several.
@@ -355,20 +378,22 @@ fn condition(when: &Node) -> Option<Value> {
 }
 
 /// The matches of `to`; one that matches everything without it.
-fn operations(taken: &Taken<'_>, path: &str, lefts: &mut Lefts) -> Option<Vec<Value>> {
-    let operations = taken.items("to");
+fn operations(rule: &Node, path: &str) -> Result<Vec<Value>, Cause> {
+    let operations = list(rule, "to");
     if operations.is_empty() {
-        return Some(vec![json!({})]);
+        return Ok(vec![json!({})]);
     }
     let mut matches = Vec::new();
     for to in operations {
-        let operation = Taken::new(to.get("operation")?, format!("{path}.to.operation"));
-        let texts = |name: &str| operation.items(name).iter().filter_map(Node::text).collect::<Vec<_>>();
+        let operation = to.get("operation").ok_or_else(|| Cause::of(to, format!("{path}.to")))?;
+        only(operation, &["paths", "methods", "hosts"])?;
+        let texts = |name: &str| list(operation, name).iter().filter_map(Node::text).collect::<Vec<_>>();
         let (paths, methods, hosts) = (texts("paths"), texts("methods"), texts("hosts"));
-        let before = lefts.len();
-        operation.rest(lefts);
-        if lefts.len() != before {
-            return None;
+        if methods.iter().any(|method| method.contains('*')) {
+            return Err(Cause::of(operation, "methods"));
+        }
+        if hosts.iter().any(|host| host.strip_prefix("*.").unwrap_or(host).contains(['*', ':'])) {
+            return Err(Cause::of(operation, "hosts"));
         }
         let mut matching = Map::new();
         if !methods.is_empty() {
@@ -380,13 +405,14 @@ fn operations(taken: &Taken<'_>, path: &str, lefts: &mut Lefts) -> Option<Vec<Va
         if paths.is_empty() {
             matches.push(Value::Object(matching.clone()));
         }
-        for template in templates(&paths)? {
+        let cause = || Cause::of(operation, format!("paths {}", paths.join(", ")));
+        for template in templates(&paths).ok_or_else(cause)? {
             let mut matching = matching.clone();
             matching.insert("path".into(), template.into());
             matches.push(Value::Object(matching));
         }
     }
-    Some(matches)
+    Ok(matches)
 }
 
 /// The templates of these paths: `/a/*` of Istio is `/a/` and all below it, `{*}` is a segment, `{**}` at the end all below. `/a` itself is

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::differs;
+use super::head;
+use super::hosts;
 use super::keys::{self, PUBLIC, host_of};
 use super::per_route::PerRoute;
 use super::rules::{Rules, Written};
@@ -20,20 +23,10 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
     let mut out = Map::new();
     let mut providers = Map::new();
     for member in listed {
-        let mut provider = provider(&member.value, &format!("providers.{}", member.name), &mut out, lefts);
-        if listed.len() > 1 {
-            provider.insert("subject".into(), "{issuer}#{claim.sub}".into());
-        }
+        let provider = provider(&member.value, &format!("providers.{}", member.name), &mut out, lefts);
         providers.insert(member.name.clone(), Value::Object(provider));
     }
-    if listed.len() > 1 {
-        taken.say(
-            Kind::LookAt,
-            "providers",
-            "several issuers: subjects are {issuer}#{claim.sub}, so that nobody is taken for another",
-            lefts,
-        );
-    }
+    differs::subjects(node.line, "jwt_authn.providers", &mut providers, lefts);
     let names: Vec<String> = listed.iter().map(|m| m.name.clone()).collect();
     let map = taken.take("requirement_map");
     let mut rules = Rules::new(&names, map, &mut providers);
@@ -47,7 +40,10 @@ pub fn import(node: &Node, per_route: &[PerRoute<'_>], lefts: &mut Lefts) -> Val
         rules.take(rule, n, lefts);
     }
     let Written { mut rules, complete, cloned } = rules.written();
+    hosts::compare(&rules, complete, lefts);
     subjects::place(&mut providers, &mut rules, &taken, lefts);
+    let rest = if complete { "none".into() } else { head::nobody(&names) };
+    let rules = head::apart(rules, &rest);
     if cloned {
         // Of one issuer, so that nobody has two names.
         out.insert("shared_namespace".into(), true.into());
@@ -106,11 +102,10 @@ fn provider(
     tokens.extend(texts("from_params").into_iter().map(|name| json!({"query": name})));
     tokens.extend(texts("from_cookies").into_iter().map(|name| json!({"cookie": name})));
     if tokens.is_empty() {
-        let why = "jwt_authn also looks at the parameter access_token; here only at Authorization: Bearer, unless tokens has {query: access_token}";
-        taken.say(Kind::Stricter, "from_params", why, lefts);
-    } else {
-        out.insert("tokens".into(), Value::Array(tokens));
+        tokens = differs::default_tokens();
     }
+    differs::tokens(&taken, &tokens, taken.is_true("forward"), lefts);
+    out.insert("tokens".into(), Value::Array(tokens));
     if taken.is_true("forward") {
         out.insert("forward_token".into(), true.into());
     }
@@ -136,6 +131,7 @@ fn provider(
         }
         claim.rest(lefts);
     }
+    differs::claim_headers(&taken, "claim_to_headers", &headers, lefts);
     if !headers.is_empty() {
         out.insert("claim_headers".into(), Value::Object(headers));
     }
@@ -175,7 +171,7 @@ pub(super) fn audiences(taken: &Taken<'_>, lefts: &mut Lefts) -> Value {
         );
         return "any".into();
     }
-    json!(audiences)
+    json!(differs::audiences(&audiences, taken, lefts))
 }
 
 /// Where a token is, in a header with this prefix.

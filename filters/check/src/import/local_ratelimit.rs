@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::overlap::both;
 use super::scope::Scope;
 use super::taken::Taken;
-use super::{Kind, Lefts};
+use super::{Kind, Left, Lefts};
 use crate::yaml::Node;
 
 /// The configuration of rate-limit; `None` if there is nothing to limit.
@@ -19,20 +20,13 @@ pub fn import(node: &Node, document: &Node, scope: Scope<'_>, lefts: &mut Lefts)
     let stat =
         taken.text("stat_prefix").map(name).filter(|n| !n.is_empty()).unwrap_or_else(|| "local".into());
     let mut limits = Vec::new();
-    let place = |mut limit: Map<String, Value>, matching: Option<Value>| {
-        let mut all = within.clone();
-        if let Some(Value::Object(own)) = matching {
-            for (name, value) in own {
-                match (all.get_mut(&name).and_then(Value::as_array_mut), value) {
-                    (Some(list), Value::Array(more)) => list.extend(more),
-                    (_, value) => drop(all.insert(name, value)),
-                }
-            }
+    let within = Value::Object(within);
+    let place = |mut limit: Map<String, Value>, matching: &Value| {
+        let all = both(&within, matching)?;
+        if all.as_object().is_some_and(|all| !all.is_empty()) {
+            limit.insert("match".into(), all);
         }
-        if !all.is_empty() {
-            limit.insert("match".into(), Value::Object(all));
-        }
-        Value::Object(limit)
+        Some(Value::Object(limit))
     };
     let mut actions = Vec::new();
     rate_limits(document, &mut actions);
@@ -56,7 +50,13 @@ pub fn import(node: &Node, document: &Node, scope: Scope<'_>, lefts: &mut Lefts)
                 limit.insert("key".into(), json!(key));
                 // Without a value there is no descriptor, and the limit does not apply.
                 limit.insert("missing".into(), "skip".into());
-                limits.push(place(limit, matching));
+                limits.extend(place(limit, &matching));
+                if key.iter().any(|part| part.starts_with("{header.")) {
+                    let why = "a request with this header twice, empty or longer than 1 KiB passes there and counts; here it is 403 \
+                               value_invalid";
+                    let line = entries.first().map_or(node.line, |e| e.line);
+                    lefts.push(Left { kind: Kind::Stricter, line, field: path, why: why.into() });
+                }
             }
             (None, _) => lefts.push(super::Left {
                 kind: Kind::Weaker,
@@ -70,7 +70,15 @@ pub fn import(node: &Node, document: &Node, scope: Scope<'_>, lefts: &mut Lefts)
     if let Some(mut limit) = taken.take("token_bucket").and_then(|b| rate(b, "token_bucket", lefts)) {
         limit.insert("name".into(), stat.clone().into());
         limit.insert("key".into(), json!(["everyone"]));
-        limits.push(place(limit, None));
+        limits.extend(place(limit, &json!({})));
+    }
+    for limit in &limits {
+        let methods = limit.get("match").and_then(|m| m.get("methods")).and_then(Value::as_array);
+        if methods.is_some_and(|m| m.contains(&json!("GET")) && !m.contains(&json!("HEAD"))) {
+            let name = limit.get("name").and_then(Value::as_str).unwrap_or_default();
+            let why = format!("GET covers HEAD here, so the limit {name} counts requests with HEAD too");
+            taken.say(Kind::Stricter, "", &why, lefts);
+        }
     }
     if limits.is_empty() {
         taken.say(Kind::Weaker, "", "no limit of it could be carried over", lefts);
@@ -155,23 +163,45 @@ fn shares(taken: &Taken<'_>, out: &mut Map<String, Value>, lefts: &mut Lefts) {
 fn rate(bucket: &Node, path: &str, lefts: &mut Lefts) -> Option<Map<String, Value>> {
     let taken = Taken::new(bucket, path);
     let most = taken.text("max_tokens")?.parse::<u64>().ok()?;
-    let fill = taken.text("tokens_per_fill").unwrap_or("1");
+    let fill = taken.text("tokens_per_fill").unwrap_or("1").parse::<u64>().ok()?;
     let interval = taken.text("fill_interval")?;
+    let Some((count, seconds)) = in_whole_seconds(fill, nanoseconds(interval)?) else {
+        let why =
+            format!("{fill} in {interval} cannot be written as a count in whole seconds; write rate by hand");
+        taken.leave(Kind::Weaker, "fill_interval", &why, lefts);
+        return None;
+    };
     taken.rest(lefts);
-    let (mut fill, mut period) = (fill.to_owned(), interval.to_owned());
-    match interval.strip_suffix('s').and_then(|s| s.parse::<f64>().ok()) {
-        Some(seconds) if seconds >= 1.0 && seconds.fract() == 0.0 => {}
-        Some(seconds) if seconds > 0.0 => {
-            fill = (fill.parse::<f64>().ok()? / seconds).round().max(1.0).to_string();
-            period = "1s".to_owned();
-        }
-        _ => return None,
-    }
     let mut limit = Map::new();
     // Tokens come one by one here, not all at the end of the interval.
-    limit.insert("rate".into(), format!("{fill}/{period}").into());
+    limit.insert("rate".into(), format!("{count}/{seconds}s").into());
     limit.insert("burst".into(), most.into());
     Some(limit)
+}
+
+/// A duration as Envoy's files have it: `1.5s`.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let text = text.strip_suffix('s')?;
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part = format!("{part:0<9}");
+    let part: u64 = part.parse().ok().filter(|_| part.len() == 9)?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(part)
+}
+
+/// The same rate with a period of whole seconds: 2 in 3 s for 1 in 1.5 s.
+fn in_whole_seconds(count: u64, nanoseconds: u64) -> Option<(u64, u64)> {
+    const SECOND: u64 = 1_000_000_000;
+    if nanoseconds.checked_rem(SECOND)? == 0 {
+        return Some((count, nanoseconds.checked_div(SECOND)?)).filter(|(_, seconds)| *seconds > 0);
+    }
+    let all = count.checked_mul(SECOND)?;
+    let (mut a, mut b) = (all, nanoseconds);
+    while b != 0 {
+        (a, b) = (b, a.checked_rem(b)?);
+    }
+    let (count, seconds) = (all.checked_div(a)?, nanoseconds.checked_div(a)?);
+    // What the filter takes.
+    (count <= 1_000_000_000 && seconds <= 366 * 86_400).then_some((count, seconds))
 }
 
 /// All lists of actions in the document.
@@ -187,13 +217,13 @@ fn rate_limits<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
 }
 
 /// The key of a descriptor whose entries these actions make, and what else has to hold.
-fn key(entries: &[Node], limit: &Node) -> Option<(Vec<String>, Option<Value>)> {
+fn key(entries: &[Node], limit: &Node) -> Option<(Vec<String>, Value)> {
     let actions = limit.get("actions").map(Node::items).unwrap_or_default();
     if actions.len() != entries.len() || entries.is_empty() {
         return None;
     }
     let mut parts = Vec::new();
-    let mut headers = Vec::new();
+    let mut matching = json!({});
     for (entry, action) in entries.iter().zip(actions) {
         let (wanted, value) = (entry.text_at(&["key"])?, entry.text_at(&["value"]).filter(|v| !v.is_empty()));
         let member = action.members().first()?;
@@ -212,7 +242,7 @@ fn key(entries: &[Node], limit: &Node) -> Option<(Vec<String>, Option<Value>)> {
                         ":path" | ":method" | ":authority" => return None,
                         name => name,
                     };
-                    headers.push(json!({"name": named, "equals": value}));
+                    matching = both(&matching, &json!({"headers": [{"name": named, "equals": value}]}))?;
                 }
                 let source = match &*name {
                     ":authority" => "host".to_owned(),
@@ -238,8 +268,11 @@ fn key(entries: &[Node], limit: &Node) -> Option<(Vec<String>, Option<Value>)> {
                 if value.is_some_and(|v| v != said) {
                     return None;
                 }
+                if text("expect_match") == Some("false") {
+                    return None;
+                }
                 for header in member.value.get("headers").map(Node::items).unwrap_or_default() {
-                    headers.push(plain(header)?);
+                    matching = both(&matching, &plain(header)?)?;
                 }
                 (text("descriptor_key").unwrap_or("header_match"), Some(said.to_owned()))
             }
@@ -252,15 +285,22 @@ fn key(entries: &[Node], limit: &Node) -> Option<(Vec<String>, Option<Value>)> {
         }
         parts.extend(source);
     }
-    let matching = (!headers.is_empty()).then(|| json!({"headers": headers}));
     Some((parts, matching))
 }
 
-/// A plain condition on a header.
+/// The match of a plain condition on a header.
 fn plain(header: &Node) -> Option<Value> {
+    if header.is_true(&["invert_match"]) || header.is_true(&["string_match", "ignore_case"]) {
+        return None;
+    }
     let name = header.text_at(&["name"])?.to_ascii_lowercase();
     let value = header.text_at(&["string_match", "exact"]).or_else(|| header.text_at(&["exact_match"]))?;
-    Some(json!({"name": name, "equals": value}))
+    match &*name {
+        ":method" => Some(json!({"methods": [value]})),
+        ":authority" | "host" if !value.contains(':') => Some(json!({"hosts": [value.to_ascii_lowercase()]})),
+        name if name.starts_with(':') => None,
+        name => Some(json!({"headers": [{"name": name, "equals": value}]})),
+    }
 }
 
 fn name(text: &str) -> String {
@@ -268,4 +308,32 @@ fn name(text: &str) -> String {
         if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c.to_ascii_lowercase() } else { '-' }
     };
     text.chars().map(fold).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_stays_what_it_is() {
+        for (count, interval, rate) in [
+            (1, "1.5s", Some((2, 3))),
+            (2, "2.5s", Some((4, 5))),
+            (1, "0.7s", Some((10, 7))),
+            (7, "1.9s", Some((70, 19))),
+            (1, "0.05s", Some((20, 1))),
+            (3, "3600s", Some((3, 3600))),
+            (10, "60s", Some((10, 60))),
+            (1, "0.000000001s", Some((1_000_000_000, 1))),
+            (7, "0.000000001s", None),
+        ] {
+            assert_eq!(
+                nanoseconds(interval).and_then(|n| in_whole_seconds(count, n)),
+                rate,
+                "{count}/{interval}"
+            );
+        }
+        assert_eq!(nanoseconds("1m"), None);
+        assert_eq!(in_whole_seconds(1, 0), None);
+    }
 }

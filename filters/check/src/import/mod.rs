@@ -9,17 +9,25 @@
 //! | [`keys`] | key sets, and the algorithms that they are for |
 //! | [`jwt_authn`], [`rules`], [`requests`] | Envoy's filter, its rules and their matches |
 //! | [`per_route`] | what routes say about that filter |
+//! | [`differs`] | what both say of tokens that pass there and not here |
 //! | [`guard`] | what was protected, and must not be granted for less |
+//! | [`head`], [`hosts`] | HEAD beside GET, and hosts in another spelling, which are one here |
+//! | [`overlap`], [`origin`] | what two matches both match; where a rule comes from |
 //! | [`istio`] | RequestAuthentication and AuthorizationPolicy |
 //! | [`local_ratelimit`], [`scope`] | Envoy's local rate limits, and where they stand |
 //! | [`subjects`] | whose tokens a provider takes |
 //! | [`write`](mod@write), [`wrap`] | JSON as YAML, alone or as what an Envoy or a mesh reads |
 
+pub mod differs;
 pub mod guard;
+pub mod head;
+pub mod hosts;
 pub mod istio;
 pub mod jwt_authn;
 pub mod keys;
 pub mod local_ratelimit;
+pub mod origin;
+pub mod overlap;
 pub mod per_route;
 pub mod requests;
 pub mod rules;
@@ -29,6 +37,7 @@ pub mod taken;
 pub mod wrap;
 pub mod write;
 
+use origin::Origin;
 use per_route::PerRoute;
 use portcullis_common::memory::MemoryHost;
 use scope::Scope;
@@ -42,6 +51,8 @@ use crate::yaml::{self, Node};
 /// What becomes of whoever relied on it. The worst comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// The result does not load.
+    Broken,
     /// Something may pass that did not.
     Weaker,
     /// Something may be refused that was not.
@@ -55,6 +66,7 @@ impl Kind {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Kind::Broken => "broken",
             Kind::Weaker => "weaker",
             Kind::Stricter => "stricter",
             Kind::LookAt => "look at",
@@ -190,29 +202,60 @@ fn name(found: &mut [Imported]) {
 
 /// Takes out what the filter refuses: a rule that an earlier one covers never was asked. Whatever else is wrong is said.
 fn settle(imported: &mut Imported, lefts: &mut Lefts) {
+    let rules = imported.config.get_mut("rules").and_then(Value::as_array_mut);
+    let mut origins: Vec<Option<Origin>> = rules.into_iter().flatten().map(origin::take).collect();
     for _ in 0..100 {
         let host = MemoryHost::default();
         let Err(error) = load::configure(imported.which, imported.config.to_string().as_bytes(), &host)
         else {
             return;
         };
-        let why = |what: &str| Left {
-            kind: Kind::LookAt,
-            line: imported.line,
-            field: format!("{} of the result", error.path()),
-            why: what.to_owned(),
-        };
-        let covered = error
-            .path()
-            .strip_prefix("rules[")
-            .and_then(|rest| rest.split(']').next()?.parse::<usize>().ok());
+        let number = |text: &str| text.split_once("rules[")?.1.split(']').next()?.parse::<usize>().ok();
+        let covered = number(error.path()).filter(|_| error.problem().starts_with("can never decide"));
         let rules = imported.config.get_mut("rules").and_then(Value::as_array_mut);
         match (covered, rules) {
             (Some(at), Some(rules)) if at < rules.len() && at > 0 => {
-                lefts.push(why(&format!("this rule is left out: {}", error.problem())));
+                let by = number(error.problem()).unwrap_or_default();
+                lefts.extend(lost(imported.line, rules, &origins, at, by));
                 rules.remove(at);
+                origins.remove(at);
             }
-            _ => return lefts.push(why(&format!("has to be corrected by hand: {}", error.problem()))),
+            _ => {
+                return lefts.push(Left {
+                    kind: Kind::Broken,
+                    line: imported.line,
+                    field: format!("{} of the result", error.path()),
+                    why: format!("has to be corrected by hand: {}", error.problem()),
+                });
+            }
         }
     }
+}
+
+/// A rule that is left out because another one in front of it covers it. What one rule became needs no word about itself.
+fn lost(line: usize, rules: &[Value], origins: &[Option<Origin>], at: usize, by: usize) -> Option<Left> {
+    let origin = |at: usize| origins.get(at).cloned().flatten();
+    let own = origin(at).unwrap_or_else(|| Origin {
+        line,
+        field: format!("rules[{at}] of the result"),
+        any: false,
+    });
+    if own.any && origin(by).is_some_and(|by| (by.line, &by.field) == (own.line, &own.field)) {
+        return None;
+    }
+    let other = origin(by)
+        .map_or_else(|| format!("rules[{by}] of the result"), |o| format!("{} in line {}", o.field, o.line));
+    let require = |at: usize| rules.get(at).and_then(|rule| rule.get("require"));
+    let (kind, then) = if own.any && require(by) != require(at) {
+        (
+            Kind::Stricter,
+            "there a request passes that meets either; write it in front, or what it asks for as well",
+        )
+    } else {
+        (Kind::LookAt, "it decides nothing there either")
+    };
+    let why = format!(
+        "this rule is left out: {other} stands in front and matches every request that it matches; {then}"
+    );
+    Some(Left { kind, line: own.line, field: own.field, why })
 }

@@ -112,15 +112,22 @@ fn header(
         (":method", Some(method), _, _, false) => {
             out.insert("methods".into(), json!([method]));
         }
-        (":authority" | "host", Some(host), _, _, false) => {
+        // A port cannot be said, and a rule for all ports would be another one.
+        (":authority" | "host", Some(host), _, _, false) if !host.contains(':') => {
             out.insert("hosts".into(), json!([host.to_ascii_lowercase()]));
         }
-        (_, Some(value), _, _, false) => headers.push(json!({"name": name, "equals": value})),
-        (_, _, Some(value), _, false) => headers.push(json!({"name": name, "prefix": value})),
-        (_, None, None, Some(present), inverted) if present != inverted => {
+        (_, Some(value), _, _, false) if !name.starts_with(':') => {
+            headers.push(json!({"name": name, "equals": value}))
+        }
+        (_, _, Some(value), _, false) if !name.starts_with(':') => {
+            headers.push(json!({"name": name, "prefix": value}))
+        }
+        (name, None, None, Some(present), inverted) if present != inverted && !name.starts_with(':') => {
             headers.push(json!({"name": name, "present": true}));
         }
-        (_, None, None, Some(_), _) => headers.push(json!({"name": name, "absent": true})),
+        (_, None, None, Some(present), inverted) if present == inverted && !name.starts_with(':') => {
+            headers.push(json!({"name": name, "absent": true}))
+        }
         _ => taken.say(Kind::LookAt, "", "no condition on a header can say it; write match by hand", lefts),
     }
     if let Some(matcher) = matcher {

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::differs;
 use super::guard::{Guard, Reach};
+use super::origin::{self, Origin};
 use super::per_route::PerRoute;
 use super::requests::{Matched, exactly, matching};
 use super::taken::Taken;
@@ -107,8 +109,9 @@ impl<'a> Rules<'a> {
                 self.beside(prefix, asked.clone(), &path);
             }
         }
+        let origin = Origin { line: rule.line, field: path, any: false };
         for matching in exactly(found) {
-            self.out.rules.push(json!({"match": matching, "require": asked}));
+            self.out.rules.push(origin::mark(json!({"match": matching, "require": asked}), &origin));
         }
     }
 
@@ -134,7 +137,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The provider that an entry names; a second one if it wants other audiences.
-    fn named(&mut self, taken: &Taken<'_>) -> Option<Option<String>> {
+    fn named(&mut self, taken: &Taken<'_>, lefts: &mut Lefts) -> Option<Option<String>> {
         if let Some(name) = taken.text("provider_name") {
             return Some(self.known(name));
         }
@@ -142,10 +145,11 @@ impl<'a> Rules<'a> {
         let audiences = both.get("audiences").map(Node::items).unwrap_or_default();
         let audiences: Vec<&str> = audiences.iter().filter_map(Node::text).collect();
         let name = both.text_at(&["provider_name"]).and_then(|name| self.known(name));
+        let audiences = differs::audiences(&audiences, taken, lefts);
         Some(name.filter(|_| !audiences.is_empty()).and_then(|name| self.for_audiences(&name, &audiences)))
     }
 
-    fn for_audiences(&mut self, name: &str, audiences: &[&str]) -> Option<String> {
+    fn for_audiences(&mut self, name: &str, audiences: &[String]) -> Option<String> {
         let mut second = self.providers.get(name)?.clone();
         second.as_object_mut()?.insert("audiences".into(), json!(audiences));
         if self.providers.get(name) == Some(&second) {
@@ -164,7 +168,7 @@ impl<'a> Rules<'a> {
         let mut names = Vec::new();
         let mut optional = false;
         let all = self.all;
-        if let Some(name) = self.named(&taken) {
+        if let Some(name) = self.named(&taken, lefts) {
             return Some(json!({"any": [name?]}));
         }
         if taken.take("allow_missing").is_some() {
@@ -178,7 +182,7 @@ impl<'a> Rules<'a> {
             let Some(list) = taken.take(field) else { continue };
             for item in list.get("requirements").map(Node::items).unwrap_or_default() {
                 let item = Taken::new(item, format!("{path}.{field}"));
-                if let Some(name) = self.named(&item) {
+                if let Some(name) = self.named(&item, lefts) {
                     names.push(name?);
                 } else if item.take("allow_missing").is_some() {
                     optional = true;

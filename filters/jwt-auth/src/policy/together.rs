@@ -51,8 +51,8 @@ pub(super) fn told_apart(providers: &[Provider]) -> Result<(), ConfigError> {
         for (m, b) in providers.iter().enumerate() {
             if n != m && b.subject.lead().starts_with(a.subject.lead()) {
                 let problem = format!(
-                    "could be the subject of provider {} too; write \"{{issuer}}#{{claim.sub}}\" in all of them, start each with its own text, or set shared_namespace: true",
-                    b.name
+                    "could be the subject of provider {} too; start each with a text of its own, such as \"{}/{{claim.sub}}\", or set shared_namespace: true",
+                    b.name, a.name
                 );
                 return Err(error(format!("providers.{}.subject", a.name), problem));
             }
