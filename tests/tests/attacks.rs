@@ -482,7 +482,14 @@ async fn claims_of_the_wrong_type_or_place() {
     });
     let gate = Gate::start(config_with(&[("/rules/0/require", require)])).await;
     let good = json!({"scope": "a orders:write", "org": {"id": "7"}});
-    gate.accepts(&rsa().token("RS256", &with(good))).await;
+    gate.accepts(&rsa().token("RS256", &with(good.clone()))).await;
+    for name in ["iss", "sub", "jti"] {
+        for other in [json!(7), json!(true), json!(["ann"]), json!({"id": "ann"}), json!(null)] {
+            let mut claims = with(good.clone());
+            claims[name] = other;
+            gate.refuses(&rsa().token("RS256", &claims), "token_invalid").await;
+        }
+    }
     for scope in [
         json!(["a orders:write"]),
         json!("orders:writer"),

@@ -89,6 +89,8 @@ const MUTATIONS: &[Mutation] = &[
     ("no issuer", |draft| draft.without_claim("iss")),
     ("another audience", |draft| draft.with_claim("aud", json!("other"))),
     ("aud holds a number", |draft| draft.with_claim("aud", json!(["orders", 7]))),
+    ("sub is a number", |draft| draft.with_claim("sub", json!(7))),
+    ("jti is a list", |draft| draft.with_claim("jti", json!(["a"]))),
     ("no subject", |draft| draft.without_claim("sub")),
     ("crit", |draft| draft.with_header("crit", json!(["exp"]))),
     ("b64 false", |draft| draft.with_header("b64", json!(false))),
