@@ -648,6 +648,9 @@ async fn a_stolen_token_that_is_bound_to_a_key() {
         gate.refuses(&rsa().token("RS256", &with(json!({"cnf": cnf}))), "token_invalid").await;
     }
     assert_eq!(gate.causes().await.get("confirmation"), Some(&4));
+    // Else only tokens that are not bound would pass where bound ones are asked for.
+    let places = json!([{"header": "authorization", "scheme": "dpop"}]);
+    is_refused(config_with(&[("/providers/corp/tokens", places)]), "good only with a proof").await;
 }
 
 #[tokio::test]
