@@ -129,6 +129,8 @@ impl KeySet {
         let mut broken: Vec<&str> = Vec::new();
         for (at, jwk) in keys.iter().enumerate() {
             match Key::load(jwk, uses) {
+                // The same key by the same name, again: whichever a token means, it is this one.
+                Ok(key) if key.kid.is_some() && usable.iter().any(|(_, own)| own.is_same(&key)) => {}
                 Ok(key) => usable.push((at, key)),
                 Err(why) => {
                     if why.is_mistake() {
@@ -406,7 +408,8 @@ mod tests {
 
     #[test]
     fn two_keys_of_one_name_are_both_left_out() {
-        let (set, skipped) = load(&format!("[{0},{0}]", rsa_jwk(r#","kid":"a""#))).unwrap();
+        let one = rsa_jwk(r#","kid":"a""#);
+        let (set, skipped) = load(&format!("[{one},{}]", rsa_jwk(r#","kid":"a","alg":"RS256""#))).unwrap();
         assert!(set.is_empty());
         assert_eq!(skipped, [(0, Unusable::Duplicate), (1, Unusable::Duplicate)]);
         let both = format!(
@@ -415,6 +418,19 @@ mod tests {
             rsa_jwk(r#","kid":"a","alg":"PS256""#)
         );
         assert_eq!(load(&both).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_one_key() {
+        let one = rsa_jwk(r#","kid":"a""#);
+        let (set, skipped) =
+            load(&format!("[{one},{one},{}]", rsa_jwk(r#","use":"sig","kid":"a""#))).unwrap();
+        assert_eq!((set.len(), skipped), (1, vec![]));
+        let weak = r#"{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}"#;
+        assert!(
+            load(&format!("[{one},{one},{weak}]")).unwrap().0.is_empty(),
+            "nor does it make up for another"
+        );
     }
 
     #[test]

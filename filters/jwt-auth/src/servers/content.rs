@@ -106,11 +106,10 @@ mod tests {
             assert_eq!(read(&format!("{},{bad}", jwk("a"))), Ok((1, 1)), "{bad}");
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            read(&format!("{0},{0},{1}", jwk("a"), jwk("b"))),
-            Ok((1, 2)),
-            "neither of two by one name"
-        );
+        let other = jwk("a").replace("}", r#","alg":"RS256"}"#);
+        let two = format!("{},{other},{}", jwk("a"), jwk("b"));
+        assert_eq!(read(&two), Ok((1, 2)), "neither of two by one name");
+        assert_eq!(read(&format!("{0},{0},{1}", jwk("a"), jwk("b"))), Ok((2, 1)), "the same key twice");
     }
 
     #[test]
