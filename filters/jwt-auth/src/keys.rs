@@ -129,8 +129,6 @@ impl KeySet {
         let mut broken: Vec<&str> = Vec::new();
         for (at, jwk) in keys.iter().enumerate() {
             match Key::load(jwk, uses) {
-                // The same key by the same name, again: whichever a token means, it is this one.
-                Ok(key) if key.kid.is_some() && usable.iter().any(|(_, own)| own.is_same(&key)) => {}
                 Ok(key) => usable.push((at, key)),
                 Err(why) => {
                     if why.is_mistake() {
@@ -144,18 +142,26 @@ impl KeySet {
         if symmetric != 0 && symmetric != usable.len() {
             return Err("secrets and public keys in one set; give each its own provider");
         }
-        // Neither of two keys that a token could mean is used: whoever can add a key must not replace another's.
+        // Neither of two keys that a token could mean is used: whoever can add a key must not replace another's. Of the same key,
+        // listed again, the first is used.
         let collides = |a: &Key, b: &Key| a.kid.is_some() && a.kid == b.kid && a.shares_algorithm(b);
-        let duplicates: Vec<usize> = usable
-            .iter()
-            .filter(|(at, key)| {
-                key.kid.as_deref().is_some_and(|kid| broken.contains(&kid))
-                    || usable.iter().any(|(other, o)| other != at && collides(key, o))
-            })
-            .map(|(at, _)| *at)
-            .collect();
+        let mut duplicates = Vec::new();
+        for (at, key) in &usable {
+            let mut differs = key.kid.as_deref().is_some_and(|kid| broken.contains(&kid));
+            let mut again = false;
+            for (other, o) in usable.iter().filter(|(other, o)| other != at && collides(key, o)) {
+                let same = key.is_same(o);
+                differs = differs || !same;
+                again = again || (same && other < at);
+            }
+            if differs {
+                skipped.push((*at, Unusable::Duplicate));
+            }
+            if differs || again {
+                duplicates.push(*at);
+            }
+        }
         usable.retain(|(at, _)| !duplicates.contains(at));
-        skipped.extend(duplicates.into_iter().map(|at| (at, Unusable::Duplicate)));
         Ok((KeySet { keys: usable.into_iter().map(|(_, key)| Rc::new(key)).collect() }, skipped))
     }
 
