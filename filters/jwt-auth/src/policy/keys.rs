@@ -120,7 +120,7 @@ pub(super) fn keys(
     }
     let times = times(path, &raw)?;
     let max_bytes = size(&at("max_size"), raw.max_size)?;
-    let wait = duration(&at("wait"), raw.wait, 3, ("0s", 0), MINUTE)?;
+    let wait = duration(&at("wait"), raw.wait, 6, ("0s", 0), MINUTE)?;
     let clusters = Rc::new(Clusters::new(raw.clusters.unwrap_or_default()));
     let uses = whose.profile.key_uses();
     let source = |target: Target, discovery| Source {
@@ -218,7 +218,7 @@ fn times(path: &str, raw: &RawKeys) -> Result<Times, ConfigError> {
         default_fresh: Duration::from_secs(600),
         stale: duration(&at("stale"), raw.stale, 86_400, ("0s", 0), YEAR)?,
         timeout: duration(&at("timeout"), raw.timeout, 5, ("10ms", 10), MINUTE)?,
-        interval: duration(&at("refetch_interval"), raw.refetch_interval, 10, SECOND, YEAR)?,
+        interval: duration(&at("refetch_interval"), raw.refetch_interval, 5, SECOND, YEAR)?,
     })
 }
 
