@@ -533,6 +533,9 @@ async fn several_sources_count_together_and_a_bad_key_does_not_count_at_all() {
         "{text}"
     );
     assert!(count("portcullis_fetched_age_seconds") < 60.0);
+    gate.envoy
+        .wait_for_log("fetched, but not all is used: keys[1].n: too short, too long or even; write")
+        .await;
 }
 
 #[tokio::test]

@@ -170,10 +170,10 @@ fn written(path: &str, jwks: &RawJwks, whose: &Whose<'_>, notes: &mut Notes) -> 
         KeySet::load_for(&jwks.keys, whose.profile.key_uses()).map_err(|problem| error(path, problem))?;
     for (at, why) in skipped {
         let place = format!("{path}.keys[{at}]");
-        if why.is_mistake() {
-            return Err(error(place, why.remedy()));
+        if let Some(fault) = why.mistake() {
+            return Err(error(below(&place, fault.member), fault.to_string()));
         }
-        notes.push(format!("{place} is not used: {}", why.remedy()));
+        notes.push(format!("{place} is not used: {why}"));
     }
     if !set.iter().any(|key| whose.algorithms.iter().any(|a| key.allows(*a))) {
         return Err(error(

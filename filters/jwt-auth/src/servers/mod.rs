@@ -23,7 +23,7 @@ use crate::policy::Policy;
 use crate::policy::keys::{Content, Source};
 
 use content::Known;
-pub use content::read_keys;
+pub use content::{Mistake, read_keys};
 
 /// What every waiting request waits for: that anything moves. Whoever misses something else waits on.
 pub const MOVED: WaitKey = 0;
@@ -292,12 +292,22 @@ impl Servers {
 fn report(plugin: &str, server: &Server, content: &str, fetched: Fetched) {
     let name = &server.name;
     let meaning = if server.usable { "the last good ones serve on" } else { "there are none" };
-    match fetched {
-        Fetched::New => log::info!("{plugin}: {content} of {name}: fetched"),
-        Fetched::Same => {}
-        Fetched::Unfit(Unfit(why)) => log::warn!("{plugin}: {content} of {name}: {why}; {meaning}"),
-        Fetched::Status(status) => log::warn!("{plugin}: {content} of {name}: status {status}; {meaning}"),
-        _ => log::warn!("{plugin}: {content} of {name}: {}; {meaning}", fetched.word()),
+    match (fetched, server.known.mistake()) {
+        (Fetched::New, None) => log::info!("{plugin}: {content} of {name}: fetched"),
+        (Fetched::New, Some(mistake)) => {
+            log::warn!("{plugin}: {content} of {name}: fetched, but not all is used: {mistake}");
+        }
+        (Fetched::Same, _) => {}
+        (Fetched::Unfit(Unfit(why)), None) => {
+            log::warn!("{plugin}: {content} of {name}: {why}; {meaning}")
+        }
+        (Fetched::Unfit(Unfit(why)), Some(mistake)) => {
+            log::warn!("{plugin}: {content} of {name}: {why}: {mistake}; {meaning}");
+        }
+        (Fetched::Status(status), _) => {
+            log::warn!("{plugin}: {content} of {name}: status {status}; {meaning}")
+        }
+        (_, _) => log::warn!("{plugin}: {content} of {name}: {}; {meaning}", fetched.word()),
     }
 }
 
@@ -319,7 +329,13 @@ impl Server {
                     parts.extend(discovery.issuers.iter().map(String::as_str));
                     parts.extend(discovery.clusters.iter().flat_map(|(host, cluster)| [host, cluster]));
                 }
-                Known::Keys { uses, discovery: discovery.clone(), set: KeySet::default(), skipped: 0 }
+                Known::Keys {
+                    uses,
+                    discovery: discovery.clone(),
+                    set: KeySet::default(),
+                    skipped: 0,
+                    mistake: None,
+                }
             }
             Content::Deny(on_error) => {
                 parts.push("deny");
