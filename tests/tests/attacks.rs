@@ -490,7 +490,14 @@ async fn claims_of_the_wrong_type_or_place() {
     });
     let gate = Gate::start(config_with(&[("/rules/0/require", require)])).await;
     let good = json!({"scope": "a orders:write", "org": {"id": "7"}});
-    gate.accepts(&rsa().token("RS256", &with(good))).await;
+    gate.accepts(&rsa().token("RS256", &with(good.clone()))).await;
+    for name in ["iss", "sub", "jti"] {
+        for other in [json!(7), json!(true), json!(["ann"]), json!({"id": "ann"}), json!(null)] {
+            let mut claims = with(good.clone());
+            claims[name] = other;
+            gate.refuses(&rsa().token("RS256", &claims), "token_invalid").await;
+        }
+    }
     for scope in [
         json!(["a orders:write"]),
         json!("orders:writer"),
@@ -649,6 +656,9 @@ async fn a_stolen_token_that_is_bound_to_a_key() {
         gate.refuses(&rsa().token("RS256", &with(json!({"cnf": cnf}))), "token_invalid").await;
     }
     assert_eq!(gate.causes().await.get("confirmation"), Some(&4));
+    // Else only tokens that are not bound would pass where bound ones are asked for.
+    let places = json!([{"header": "authorization", "scheme": "dpop"}]);
+    is_refused(config_with(&[("/providers/corp/tokens", places)]), "good only with a proof").await;
 }
 
 #[tokio::test]

@@ -91,6 +91,8 @@ const MUTATIONS: &[Mutation] = &[
     ("aud with a slash at the end", |draft| draft.with_claim("aud", json!("orders/"))),
     ("aud with a scheme", |draft| draft.with_claim("aud", json!("https://orders"))),
     ("aud holds a number", |draft| draft.with_claim("aud", json!(["orders", 7]))),
+    ("sub is a number", |draft| draft.with_claim("sub", json!(7))),
+    ("jti is a list", |draft| draft.with_claim("jti", json!(["a"]))),
     ("no subject", |draft| draft.without_claim("sub")),
     ("crit", |draft| draft.with_header("crit", json!(["exp"]))),
     ("b64 false", |draft| draft.with_header("b64", json!(false))),

@@ -185,6 +185,16 @@ impl Audiences {
     }
 }
 
+/// Whether the claims that name somebody or something are texts: the issuer, the subject, the token (RFC 7519, sections 4.1.1,
+/// 4.1.2 and 4.1.7). A program behind this one that makes a text of anything else could take it for another's name.
+///
+/// # Errors
+/// [`Cause::ClaimType`].
+pub fn names(claims: &Claims, names: &[&str]) -> Result<(), Cause> {
+    let is_text = |name: &&str| claims.root().get(name).is_none_or(|value| value.text().is_some());
+    if names.iter().all(is_text) { Ok(()) } else { Err(Cause::ClaimType) }
+}
+
 /// `iss`, if it is text.
 #[must_use]
 pub fn issuer(claims: &Claims) -> Option<&str> {
@@ -268,6 +278,19 @@ mod tests {
         }
         assert_eq!(Audiences::Any.check(&claims("{}")), Ok(()));
         assert_eq!(Audiences::Any.check(&claims(r#"{"aud":7}"#)), Err(Cause::ClaimType));
+    }
+
+    #[test]
+    fn a_name_is_text_or_not_there() {
+        for (json, want) in [
+            ("{}", Ok(())),
+            (r#"{"iss":"i","sub":"","x":7}"#, Ok(())),
+            (r#"{"iss":"i","sub":7}"#, Err(Cause::ClaimType)),
+            (r#"{"iss":null,"sub":"s"}"#, Err(Cause::ClaimType)),
+            (r#"{"iss":["i"]}"#, Err(Cause::ClaimType)),
+        ] {
+            assert_eq!(names(&claims(json), &["iss", "sub"]), want, "{json}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use portcullis_common::snapshot::Unfit;
 use crate::claims::{self, Cause, Claims};
 use crate::config::keys::RawDeny;
 
+/// The last second of the year 9999. What lies beyond are milliseconds, which would refuse every token.
+pub const LAST_SECOND: u64 = 253_402_300_799;
+
 /// A deny list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deny {
@@ -53,6 +56,11 @@ impl Deny {
                 ("jti", _) => deny.jti = texts(value).ok_or(OTHER)?,
                 ("sub", _) => deny.sub = texts(value).ok_or(OTHER)?,
                 ("issued_before", Kind::Unsigned(seconds)) => {
+                    if !(1..=LAST_SECOND).contains(&seconds) {
+                        return Err(Unfit(
+                            "issued_before is not a date; it is in seconds since 1970, as iat is",
+                        ));
+                    }
                     deny.issued_before = Some(seconds.saturating_mul(1_000_000_000));
                 }
                 _ => return Err(OTHER),
@@ -132,7 +140,12 @@ mod tests {
     fn a_fetched_list_is_read_strictly() {
         let read = |text: &str| Deny::read(text.as_bytes());
         let written = |text: &str| Deny::new(serde_json::from_str(text).unwrap());
-        for good in ["{}", r#"{"jti":["a","b"],"sub":["c"],"issued_before":1000}"#, r#"{"jti":[]}"#] {
+        for good in [
+            "{}",
+            r#"{"jti":["a","b"],"sub":["c"],"issued_before":1000}"#,
+            r#"{"jti":[]}"#,
+            r#"{"issued_before":253402300799}"#,
+        ] {
             assert_eq!(read(good), Ok(written(good)), "{good}");
         }
         for bad in [
@@ -146,6 +159,9 @@ mod tests {
             r#"{"issued_before":"1000"}"#,
             r#"{"issued_before":-1}"#,
             r#"{"issued_before":1.5}"#,
+            r#"{"issued_before":0}"#,
+            r#"{"issued_before":253402300800}"#,
+            r#"{"issued_before":1700000000000}"#,
             r#"{"jti":["a"],"jti":[]}"#,
         ] {
             assert!(read(bad).is_err(), "{bad}");

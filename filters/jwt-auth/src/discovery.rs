@@ -30,7 +30,10 @@ impl Clusters {
     /// The target of a URL, if its host may be asked.
     #[must_use]
     pub fn target(&self, url: Url) -> Option<Target> {
-        let (_, cluster) = self.0.iter().find(|(host, _)| **host == *url.authority)?;
+        // A port that a URL need not write may be written here as well.
+        let port = Url::own_port(url.secure);
+        let is_it = |host: &str| host.strip_suffix(port).unwrap_or(host) == &*url.authority;
+        let (_, cluster) = self.0.iter().find(|(host, _)| is_it(host))?;
         let cluster = Rc::clone(cluster);
         Some(Target { url, cluster })
     }
@@ -87,11 +90,21 @@ mod tests {
         let target = follow(true, &document("https://id.test", "https://Keys.test/a")).unwrap();
         assert_eq!((&*target.cluster, &*target.url.authority, &*target.url.path), ("c", "keys.test", "/a"));
         assert!(follow(false, &document("https://id.test", "http://keys.test/a")).is_ok());
+        for same in ["HTTPS://keys.test/a", "https://KEYS.test:443/a"] {
+            assert_eq!(follow(true, &document("https://id.test", same)), Ok(target.clone()), "{same}");
+        }
+        let written = Clusters::new([("keys.test:443".to_owned(), "c".to_owned())].into());
+        assert_eq!(written.target(target.url.clone()), Some(target));
+        assert_eq!(written.target(Url::parse("http://keys.test/a").unwrap()), None);
         for (issuer, keys) in [
             ("https://id.test/", "https://keys.test/a"),
             ("https://other.test", "https://keys.test/a"),
             ("", "https://keys.test/a"),
             ("https://id.test", "http://keys.test/a"),
+            ("HTTPS://id.test", "https://keys.test/a"),
+            ("https://id.test:443", "https://keys.test/a"),
+            ("https://id.test", "HTTP://keys.test/a"),
+            ("https://id.test", "https://keys.test:80/a"),
             ("https://id.test", "https://keys.test:8443/a"),
             ("https://id.test", "https://evil.test/a"),
             ("https://id.test", "https://keys.test@evil.test/a"),

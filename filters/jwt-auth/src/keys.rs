@@ -111,18 +111,26 @@ impl KeySet {
         if symmetric != 0 && symmetric != usable.len() {
             return Err("secrets and public keys in one set; give each its own provider");
         }
-        // Neither of two keys that a token could mean is used: whoever can add a key must not replace another's.
+        // Neither of two keys that a token could mean is used: whoever can add a key must not replace another's. Of the same key,
+        // listed again, the first is used.
         let collides = |a: &Key, b: &Key| a.kid.is_some() && a.kid == b.kid && a.shares_algorithm(b);
-        let duplicates: Vec<usize> = usable
-            .iter()
-            .filter(|(at, key)| {
-                key.kid.as_deref().is_some_and(|kid| broken.contains(&kid))
-                    || usable.iter().any(|(other, o)| other != at && collides(key, o))
-            })
-            .map(|(at, _)| *at)
-            .collect();
+        let mut duplicates = Vec::new();
+        for (at, key) in &usable {
+            let mut differs = key.kid.as_deref().is_some_and(|kid| broken.contains(&kid));
+            let mut again = false;
+            for (other, o) in usable.iter().filter(|(other, o)| other != at && collides(key, o)) {
+                let same = key.is_same(o);
+                differs = differs || !same;
+                again = again || (same && other < at);
+            }
+            if differs {
+                skipped.push((*at, DUPLICATE));
+            }
+            if differs || again {
+                duplicates.push(*at);
+            }
+        }
         usable.retain(|(at, _)| !duplicates.contains(at));
-        skipped.extend(duplicates.into_iter().map(|at| (at, DUPLICATE)));
         Ok((KeySet { keys: usable.into_iter().map(|(_, key)| Rc::new(key)).collect() }, skipped))
     }
 
@@ -434,7 +442,8 @@ mod tests {
 
     #[test]
     fn two_keys_of_one_name_are_both_left_out() {
-        let (set, skipped) = load(&format!("[{0},{0}]", rsa_jwk(r#","kid":"a""#))).unwrap();
+        let one = rsa_jwk(r#","kid":"a""#);
+        let (set, skipped) = load(&format!("[{one},{}]", rsa_jwk(r#","kid":"a","alg":"RS256""#))).unwrap();
         assert!(set.is_empty());
         assert_eq!(skipped, [(0, DUPLICATE), (1, DUPLICATE)]);
         let both = format!(
@@ -443,6 +452,19 @@ mod tests {
             rsa_jwk(r#","kid":"a","alg":"PS256""#)
         );
         assert_eq!(load(&both).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_one_key() {
+        let one = rsa_jwk(r#","kid":"a""#);
+        let (set, skipped) =
+            load(&format!("[{one},{one},{}]", rsa_jwk(r#","use":"sig","kid":"a""#))).unwrap();
+        assert_eq!((set.len(), skipped), (1, vec![]));
+        let weak = r#"{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}"#;
+        assert!(
+            load(&format!("[{one},{one},{weak}]")).unwrap().0.is_empty(),
+            "nor does it make up for another"
+        );
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde::Deserialize;
 use crate::algorithm::{Algorithm, Family};
 use crate::claims::{self, Audiences, Cause, Claims};
 
+/// The longest `sub` of an ID token, in characters: OpenID Connect Core, section 2.
+const MAX_OIDC_SUBJECT: usize = 255;
+
 /// A kind of token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -77,6 +80,16 @@ impl Profile {
         }
     }
 
+    /// The claims that are texts in such tokens, if they are there.
+    #[must_use]
+    pub const fn texts(self) -> &'static [&'static str] {
+        match self {
+            // Section 2.2.
+            Profile::Rfc9068 => &["iss", "sub", "jti", "client_id"],
+            Profile::Custom | Profile::Oidc | Profile::Spiffe => &["iss", "sub", "jti"],
+        }
+    }
+
     /// Whether such tokens may be signed with `algorithm` (JWT-SVID, section 2.1, lists nine).
     #[must_use]
     pub fn allows(self, algorithm: Algorithm) -> bool {
@@ -114,7 +127,8 @@ impl Kind {
     /// Whether the claims are those of such a token.
     ///
     /// # Errors
-    /// [`Cause::ClaimMissing`], [`Cause::ClaimForbidden`], or [`Cause::Audience`] for an ID token that was issued to somebody else.
+    /// [`Cause::ClaimMissing`], [`Cause::ClaimForbidden`], [`Cause::ClaimType`], or [`Cause::Audience`] for an ID token that was
+    /// issued to somebody else.
     pub fn check_claims(&self, claims: &Claims, audiences: &Audiences) -> Result<(), Cause> {
         let has = |name: &str| claims.root().get(name).is_some_and(|value| !value.is_null());
         let holds = |source: &Source| match source {
@@ -127,7 +141,12 @@ impl Kind {
         if self.profile.forbidden().iter().any(|name| has(name)) || self.forbidden.iter().any(holds) {
             return Err(Cause::ClaimForbidden);
         }
+        claims::names(claims, self.profile.texts())?;
         if self.profile == Profile::Oidc {
+            let subject = claims.root().get("sub").and_then(|sub| sub.text()).unwrap_or_default();
+            if subject.chars().count() > MAX_OIDC_SUBJECT {
+                return Err(Cause::ClaimType);
+            }
             authorized_party(claims, audiences)?;
         }
         Ok(())
@@ -203,6 +222,38 @@ mod tests {
         assert_eq!(with(r#""aud":["us","them"]"#), Err(Cause::ClaimMissing));
         assert_eq!(with(r#""aud":["us"],"azp":"them""#), Err(Cause::Audience));
         assert_eq!(with(r#""aud":["us"],"azp":["us"]"#), Err(Cause::Audience));
+    }
+
+    #[test]
+    fn who_it_is_about_is_text() {
+        let access = r#"{"iss":"i","exp":1,"aud":"us","sub":"s","client_id":"c","iat":1,"jti":"j"}"#;
+        for (profile, claim) in [
+            (Profile::Custom, "sub"),
+            (Profile::Custom, "jti"),
+            (Profile::Oidc, "sub"),
+            (Profile::Spiffe, "iss"),
+            (Profile::Rfc9068, "jti"),
+            (Profile::Rfc9068, "client_id"),
+        ] {
+            assert_eq!(check(&kind(profile), access), Ok(()), "{profile:?}");
+            for other in ["7", "true", "[]", r#"{"id":"s"}"#] {
+                let text = format!("\"{claim}\":\"{}\"", &claim[..1]);
+                let changed = access.replace(&text, &format!("\"{claim}\":{other}"));
+                assert_eq!(check(&kind(profile), &changed), Err(Cause::ClaimType), "{profile:?} {changed}");
+            }
+        }
+        let number = access.replace(r#""client_id":"c""#, r#""client_id":7"#);
+        assert_eq!(check(&kind(Profile::Custom), &number), Ok(()), "what client_id is, RFC 9068 says");
+    }
+
+    #[test]
+    fn the_subject_of_an_id_token_has_at_most_255_characters() {
+        let with = |length: usize| {
+            format!(r#"{{"iss":"i","exp":1,"aud":"us","iat":1,"sub":"{}"}}"#, "s".repeat(length))
+        };
+        assert_eq!(check(&kind(Profile::Oidc), &with(255)), Ok(()));
+        assert_eq!(check(&kind(Profile::Oidc), &with(256)), Err(Cause::ClaimType));
+        assert_eq!(check(&kind(Profile::Custom), &with(256)), Ok(()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::filter::Callout;
 pub struct Url {
     /// `https` or `http`. The cluster decides what is spoken on the wire; this says what was meant.
     pub secure: bool,
-    /// Host, and port if one was written; in lower case.
+    /// Host, and port if one was written that is not the scheme's own; in lower case.
     pub authority: Box<str>,
     /// Path and query, at least `/`.
     pub path: Box<str>,
@@ -20,13 +20,14 @@ impl Url {
     /// Reads an absolute URL.
     #[must_use]
     pub fn parse(text: &str) -> Option<Url> {
-        let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (_, Some(rest)) => (false, rest),
-            _ => return None,
-        };
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = scheme.eq_ignore_ascii_case("https");
+        if !secure && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        let authority = authority.strip_suffix(Url::own_port(secure)).unwrap_or(authority);
         let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_');
         let printed = |b: u8| matches!(b, b'!'..=b'~') && b != b'#';
         if authority.is_empty() || !authority.bytes().all(named) || !path.bytes().all(printed) {
@@ -34,6 +35,12 @@ impl Url {
         }
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
         Some(Url { secure, authority: authority.to_ascii_lowercase().into(), path })
+    }
+
+    /// The port that a URL of this scheme need not write, as it would be written: RFC 9110, sections 4.2.1 and 4.2.2.
+    #[must_use]
+    pub const fn own_port(secure: bool) -> &'static str {
+        if secure { ":443" } else { ":80" }
     }
 }
 
@@ -78,9 +85,17 @@ mod tests {
         assert_eq!(url("http://127.0.0.1:8080"), is(false, "127.0.0.1:8080", "/"));
         assert_eq!(url("https://a?b"), is(true, "a", "/?b"));
         assert_eq!(url("https://[::1]:1/x"), is(true, "[::1]:1", "/x"));
+        assert_eq!(url("HTTPS://ID.test:443/A"), is(true, "id.test", "/A"));
+        assert_eq!(url("Http://id.test:80"), is(false, "id.test", "/"));
+        assert_eq!(url("http://id.test:443/"), is(false, "id.test:443", "/"));
+        assert_eq!(url("https://[::1]:443/"), is(true, "[::1]", "/"));
+        assert_eq!(url("https://id.test:4430/"), is(true, "id.test:4430", "/"));
         for bad in [
             "",
             "a",
+            "https://:443/",
+            "https:/a/",
+            "httpss://a/",
             "ftp://a/",
             "https://",
             "https:///x",

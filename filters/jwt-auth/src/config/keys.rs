@@ -26,8 +26,8 @@ pub struct RawKeys {
     /// The URL of the issuer's metadata (OpenID Connect Discovery, RFC 8414), which names the URL of the keys.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub discovery: Option<String>,
-    /// Envoy's cluster for each host (with its port, if the URL has one) that keys or metadata may come from. No other host is
-    /// asked, whatever the metadata say.
+    /// Envoy's cluster for each host (with its port, if the URL has one other than its scheme's) that keys or metadata may come
+    /// from. No other host is asked, whatever the metadata say.
     #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1)))]
     pub clusters: Option<BTreeMap<String, String>>,
     /// The least time for which fetched keys are fresh, whatever the server's `Cache-Control` says. Default `1m`, at least `1s`.

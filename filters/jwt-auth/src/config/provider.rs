@@ -205,7 +205,8 @@ impl<'de> Deserialize<'de> for RawAudiences {
 pub struct RawLocation {
     /// A header.
     pub header: Option<HeaderName>,
-    /// The authentication scheme in front of the token, compared without case. With `header`.
+    /// The authentication scheme in front of the token, compared without case. With `header`. `DPoP` is refused: its proofs are not
+    /// checked here.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub scheme: Option<String>,
     /// Text in front of the token, compared exactly. With `header`.

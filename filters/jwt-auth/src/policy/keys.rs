@@ -12,7 +12,7 @@ use portcullis_common::snapshot::times::Times;
 use super::{Notes, below, error};
 use crate::algorithm::{Algorithm, Family};
 use crate::config::keys::{RawDeny, RawDenyList, RawJwks, RawKeys};
-use crate::deny::Deny;
+use crate::deny::{Deny, LAST_SECOND};
 use crate::discovery::{Clusters, Discovery};
 use crate::issuer::Issuers;
 use crate::keys::KeySet;
@@ -260,7 +260,7 @@ pub(super) fn deny(
             return Err(error(below(path, field), problem));
         }
     }
-    if raw.issued_before.is_some_and(|seconds| seconds.get() == 0 || seconds.get() > 253_402_300_799) {
+    if raw.issued_before.is_some_and(|seconds| !(1..=LAST_SECOND).contains(&seconds.get())) {
         let problem = "not a date; write seconds since 1970, as in iat";
         return Err(error(below(path, "issued_before"), problem));
     }

@@ -25,6 +25,12 @@ pub(super) fn place(path: &str, raw: RawLocation) -> Result<Location, ConfigErro
             if !token(&scheme) {
                 return Err(error(format!("{path}.scheme"), "not a scheme; write one word, such as Bearer"));
             }
+            // RFC 9449, section 7.1: tokens with `cnf` and a proof, which is the one thing that could not pass here.
+            if scheme.eq_ignore_ascii_case("DPoP") {
+                let problem =
+                    "DPoP's tokens are good only with a proof, and none is checked here; write Bearer";
+                return Err(error(format!("{path}.scheme"), problem));
+            }
             Ok(Location::Scheme { name, scheme: scheme.into() })
         }
         RawLocation { header: Some(name), scheme: None, prefix, query: None, cookie: None } => {
@@ -56,6 +62,28 @@ pub(super) fn place(path: &str, raw: RawLocation) -> Result<Location, ConfigErro
         _ => {
             let remedy = "{header: NAME, scheme: SCHEME}, {header: NAME, prefix: TEXT}, {header: NAME}, {query: NAME}, {cookie: NAME}";
             Err(error(path, format!("not one place; write exactly one of {remedy}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_scheme(scheme: &str) -> Result<Location, String> {
+        let header = HeaderName::parse("authorization").ok();
+        let raw =
+            RawLocation { header, scheme: Some(scheme.into()), prefix: None, query: None, cookie: None };
+        place("tokens[0]", raw).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_scheme_that_promises_a_proof_is_refused() {
+        assert!(with_scheme("Bearer").is_ok());
+        assert!(with_scheme("Token").is_ok());
+        for dpop in ["DPoP", "dpop", "DPOP"] {
+            let line = with_scheme(dpop).unwrap_err();
+            assert!(line.contains("tokens[0].scheme") && line.contains("; write Bearer"), "{line}");
         }
     }
 }

@@ -8,13 +8,14 @@ use portcullis_common::snapshot::target::Target;
 use portcullis_common::snapshot::{Reader, Unfit};
 use serde_json::{Map, Value};
 
+use super::list;
 use crate::deny::Deny;
 use crate::discovery::Discovery;
 use crate::jwk::Unusable;
 use crate::keys::{KeySet, MAX_KEYS};
 
-/// The most values that a key set may have.
-const MAX_VALUES: u32 = 16_384;
+/// The most values that a key may have.
+const MAX_VALUES: u32 = 256;
 
 /// A key that is left out by mistake: its position in the set, and why.
 pub type Mistake = (usize, Unusable);
@@ -95,16 +96,15 @@ pub fn read_keys(
     uses: &[&str],
     mistake: &mut Option<Mistake>,
 ) -> Result<(KeySet, usize), Unfit> {
-    let mut document = json::object(body, MAX_VALUES).map_err(|_| Unfit("the key set is no JSON object"))?;
-    let Some(Value::Array(all)) = document.remove("keys") else {
-        return Err(Unfit("the key set has no list of keys"));
-    };
+    let all = list::items(body, "keys", MAX_KEYS)
+        .ok_or(Unfit("the key set is no JSON object with one list of keys"))?;
     if all.len() > MAX_KEYS {
         return Err(Unfit("the key set has more than 256 keys"));
     }
     let count = all.len();
-    let public = |(at, value): (usize, Value)| match value {
-        Value::Object(jwk) if jwk.get("kty").and_then(Value::as_str) != Some("oct") => Some((at, jwk)),
+    // Each by itself: one that says two things, or is no key at all, is left out, and the others are not to blame.
+    let public = |(at, text): (usize, &[u8])| match json::object(text, MAX_VALUES) {
+        Ok(jwk) if jwk.get("kty").and_then(Value::as_str) != Some("oct") => Some((at, jwk)),
         _ => None,
     };
     let (places, keys): (Vec<usize>, Vec<Map<String, Value>>) =
@@ -137,15 +137,21 @@ mod tests {
     fn a_bad_key_is_left_out_and_the_others_count() {
         assert_eq!(read(&jwk("a")), Ok((1, 0)));
         let secret = format!(r#"{{"kty":"oct","k":"{}"}}"#, "A".repeat(43));
+        let deep = format!(r#"{{"kty":"RSA","x":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+        let twice = jwk("b").replace("}", r#","k\u0069d":"c"}"#);
+        let number = jwk("b").replace("}", r#","nbf":1e999}"#);
+        let long = jwk("b").replace("}", &format!(r#","x5c":[{}1]}}"#, "1,".repeat(256)));
+        for bad in [&deep, &twice, &number, &long] {
+            assert_eq!(read(&format!("{},{bad},{}", jwk("a"), jwk("z"))), Ok((2, 1)), "{bad}");
+        }
         for bad in ["7", "null", "{}", r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, r#"{"kty":"XY"}"#, &secret] {
             assert_eq!(read(&format!("{},{bad}", jwk("a"))), Ok((1, 1)), "{bad}");
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            read(&format!("{0},{0},{1}", jwk("a"), jwk("b"))),
-            Ok((1, 2)),
-            "neither of two by one name"
-        );
+        let other = jwk("a").replace("}", r#","alg":"RS256"}"#);
+        let two = format!("{},{other},{}", jwk("a"), jwk("b"));
+        assert_eq!(read(&two), Ok((1, 2)), "neither of two by one name");
+        assert_eq!(read(&format!("{0},{0},{1}", jwk("a"), jwk("b"))), Ok((2, 1)), "the same key twice");
     }
 
     #[test]
@@ -185,7 +191,7 @@ mod tests {
         assert!(known.follow(0, b"{}").is_err() && known.mistake().is_none(), "metadata have no keys");
         let same = Some("keys[1].kid: another key has the same kid; give each key its own".to_owned());
         assert_eq!(
-            mistake(&format!("{0},{1},{1},{{}}", jwk("b"), good)),
+            mistake(&format!("{},{good},{},{{}}", jwk("b"), good.replace("}", r#","alg":"RS256"}"#))),
             (true, same),
             "not the last of them"
         );

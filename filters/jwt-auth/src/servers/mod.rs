@@ -4,6 +4,7 @@
 //! memory of keys that were looked for and not found.
 
 mod content;
+mod list;
 
 use std::rc::Rc;
 
