@@ -15,6 +15,17 @@ use crate::process::Process;
 use crate::proxy::{Role, add_pod};
 use portcullis_tests::engines::start::free_port;
 
+/// What an agent is told.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Told<'a> {
+    /// The port of another istiod.
+    pub(crate) xds: Option<u16>,
+    /// The token of a service account, by which it says who it is.
+    pub(crate) token: Option<&'a str>,
+    /// The certificates of the authorities that it trusts, in place of the machine's.
+    pub(crate) authorities: Option<&'a str>,
+}
+
 /// A running agent with its Envoy; both end when this is dropped.
 pub(crate) struct Agent {
     process: Process,
@@ -26,12 +37,21 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent, whose pod istiod knows. It asks a registry on a loopback address in clear text without being told to.
     pub(crate) async fn start(plane: &ControlPlane, role: Role) -> Agent {
+        Agent::start_told(plane, role, Told::default()).await
+    }
+
+    /// As [`Agent::start`], with what this one is told besides.
+    pub(crate) async fn start_told(plane: &ControlPlane, role: Role, told: Told<'_>) -> Agent {
+        let xds = told.xds.unwrap_or_else(|| plane.xds());
         let (serving, admin, prometheus, status) = (free_port(), free_port(), free_port(), free_port());
         add_pod(plane, role, serving).await;
         let folder = TempDir::new().expect("a folder");
         let (label, value) = role.label;
         // What a pod is told about its own labels.
         apart::write(&folder.path().join("etc/istio/pod/labels"), format!("{label}=\"{value}\"\n"));
+        if let Some(token) = told.token {
+            apart::write(&folder.path().join("var/run/secrets/tokens/istio-token"), token);
+        }
         // Where the agent keeps the modules is not to be chosen.
         fs::create_dir_all(folder.path().join("over/var/lib/istio/data")).expect("a folder");
         let template = paths::peer("istio-bootstrap").to_string_lossy().into_owned();
@@ -39,7 +59,7 @@ impl Agent {
             "binaryPath": paths::peer("envoy"),
             "configPath": "./etc/istio/proxy",
             "controlPlaneAuthPolicy": "NONE",
-            "discoveryAddress": format!("127.0.0.1:{}", plane.xds()),
+            "discoveryAddress": format!("127.0.0.1:{xds}"),
             "proxyAdminPort": admin,
             "concurrency": 2,
             "statusPort": status,
@@ -69,6 +89,8 @@ impl Agent {
             ("CLOUD_PLATFORM", "none"),
             ("MINIMUM_DRAIN_DURATION", "1s"),
         ];
+        let authorities = told.authorities.map(|file| ("SSL_CERT_FILE", file));
+        let environment: Vec<_> = environment.into_iter().chain(authorities).collect();
         let program = paths::peer("istio-agent");
         let process = apart::start("istio-agent", &program, folder.path(), &arguments, &environment);
         Agent { process, folder, admin: (Ipv4Addr::LOCALHOST, admin).into(), port: serving }

@@ -74,31 +74,42 @@ impl ControlPlane {
         for namespace in ["istio-system", "istio-ingress", "orders"] {
             plane.must(&["create", "namespace", namespace], None).await;
         }
-        plane.run(
-            "istiod",
-            &paths::peer("istiod"),
-            &istiod_arguments(xds, debug, monitoring),
-            // The stock Envoy lacks what Istio's own build adds: the metadata exchange, the ALPN filter.
-            &[
-                ("ENABLE_CA_SERVER", "false"),
-                ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
-                ("PILOT_ENABLE_ALPN_FILTER", "false"),
-                ("INJECT_ENABLED", "false"),
-                ("PILOT_ENABLE_ANALYSIS", "false"),
-                ("PILOT_DEBOUNCE_AFTER", "20ms"),
-                ("PILOT_DEBOUNCE_MAX", "200ms"),
-                ("POD_NAMESPACE", "istio-system"),
-                ("POD_NAME", "istiod"),
-            ],
-        );
+        let istiod = plane.istiod((xds, debug, monitoring), &[]);
+        plane.processes.borrow_mut().insert(0, istiod);
+        plane.until_istiod(debug).await;
         plane
-            .until("istiod is ready", async || {
-                client::get((Ipv4Addr::LOCALHOST, debug).into(), "/ready")
-                    .await
-                    .is_some_and(|r| r.status == 200)
-            })
-            .await;
-        plane
+    }
+
+    /// Another istiod beside the first, which wants to know who a proxy is, and gives a secret to none that does not say. It ends with
+    /// what this gives; with it the port on which it serves proxies, in clear text.
+    pub(crate) async fn istiod_that_asks_who(&self) -> (Process, u16) {
+        let (xds, debug, monitoring) = (free_port(), free_port(), free_port());
+        let process = self.istiod((xds, debug, monitoring), &[("XDS_AUTH_PLAINTEXT", "true")]);
+        self.until_istiod(debug).await;
+        (process, xds)
+    }
+
+    fn istiod(&self, (xds, debug, monitoring): (u16, u16, u16), more: &[(&str, &str)]) -> Process {
+        // The stock Envoy lacks what Istio's own build adds: the metadata exchange, the ALPN filter.
+        let environment = [
+            ("ENABLE_CA_SERVER", "false"),
+            ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
+            ("PILOT_ENABLE_ALPN_FILTER", "false"),
+            ("INJECT_ENABLED", "false"),
+            ("PILOT_ENABLE_ANALYSIS", "false"),
+            ("PILOT_DEBOUNCE_AFTER", "20ms"),
+            ("PILOT_DEBOUNCE_MAX", "200ms"),
+            ("POD_NAMESPACE", "istio-system"),
+            ("POD_NAME", "istiod"),
+        ];
+        let environment = [&environment, more].concat();
+        let arguments = istiod_arguments(xds, debug, monitoring);
+        Process::start("istiod", paths::peer("istiod"), self.folder.path(), &arguments, &environment)
+    }
+
+    async fn until_istiod(&self, debug: u16) {
+        let page = async || client::get((Ipv4Addr::LOCALHOST, debug).into(), "/ready").await;
+        self.until("istiod is ready", async || page().await.is_some_and(|r| r.status == 200)).await;
     }
 
     fn run(&self, name: &'static str, program: &Path, arguments: &[String], environment: &[(&str, &str)]) {

@@ -46,6 +46,8 @@ const CASES: &[Case] = &[
         Box::pin(gateway::fetches_keys_through_a_service_entry(p))
     }),
     ("gateway_serves_the_chain_for_production", |p| Box::pin(gateway::serves_the_chain_for_production(p))),
+    ("gateway_asks_openfga_for_production", |p| Box::pin(gateway::asks_openfga_for_production(p))),
+    ("gateway_asks_spicedb_for_production", |p| Box::pin(gateway::asks_spicedb_for_production(p))),
     ("gateway_has_a_cluster_for_an_external_host", |p| {
         Box::pin(gateway::has_a_cluster_for_an_external_host(p))
     }),
@@ -55,6 +57,12 @@ const CASES: &[Case] = &[
     ("waypoint_has_the_plugin_in_its_listener", |p| Box::pin(waypoint::has_the_plugin_in_its_listener(p))),
     ("images_are_fetched_by_the_agent", |p| Box::pin(images::are_fetched_by_the_agent(p))),
     ("images_that_cannot_be_had_let_nobody_in", |p| Box::pin(images::that_cannot_be_had_let_nobody_in(p))),
+    ("images_of_a_closed_registry_want_a_pull_secret", |p| {
+        Box::pin(images::of_a_closed_registry_want_a_pull_secret(p))
+    }),
+    ("images_that_are_bare_modules_come_by_https", |p| {
+        Box::pin(images::that_are_bare_modules_come_by_https(p))
+    }),
     ("update_loses_no_request", |p| Box::pin(update::loses_no_request(p))),
     ("update_keeps_the_counts", |p| Box::pin(update::keeps_the_counts(p))),
     ("update_that_is_bad_keeps_the_last_good_one", |p| {

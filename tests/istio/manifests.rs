@@ -17,6 +17,14 @@ pub(crate) fn read(name: &str) -> Vec<Value> {
     objects
 }
 
+/// The plugins for production with an engine outside the filter, as their file says.
+pub(crate) fn with_engine(name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(path("production/plugins.yaml")).expect("the plugins");
+    let mut objects = examples::parse_all(&examples::with_engine(&text, name)).expect("YAML");
+    objects.iter_mut().for_each(with_built_modules);
+    objects
+}
+
 /// The objects of several files.
 pub(crate) fn all(names: &[&str]) -> Vec<Value> {
     names.iter().flat_map(|name| read(name)).collect()

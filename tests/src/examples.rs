@@ -45,6 +45,30 @@ pub fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
     serde_yaml_ng::from_value(yaml)
 }
 
+/// A file for production after somebody did what it says above its engines: one block is no comment any more, and the engine inside the filter
+/// is gone.
+///
+/// # Panics
+/// If the file has no such block.
+#[must_use]
+pub fn with_engine(text: &str, name: &str) -> String {
+    let head = format!("# {name}:");
+    let found = text.lines().find(|line| line.trim_start() == head).unwrap_or_else(|| panic!("no {head}"));
+    let depth = found.len() - head.len();
+    let (more, embedded) = (format!("{}#   ", " ".repeat(depth)), format!("{}embedded:", " ".repeat(depth)));
+    let deeper = " ".repeat(depth + 1);
+    let (mut lines, mut inside, mut on) = (String::new(), false, false);
+    for line in text.lines() {
+        inside = line == embedded || inside && line.starts_with(&deeper);
+        on = line == found || on && line.starts_with(&more);
+        if !inside {
+            lines.push_str(&if on { line.replacen("# ", "", 1) } else { line.to_owned() });
+            lines.push('\n');
+        }
+    }
+    lines
+}
+
 /// The files of `envoy/istio/` and of its folder `production/`, by their paths in it.
 ///
 /// # Panics
@@ -78,8 +102,15 @@ pub fn objects(name: &str) -> Vec<Value> {
 pub fn documents(path: &Path) -> Vec<Value> {
     let name = path.display();
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    documents.map(|d| Value::deserialize(d).unwrap_or_else(|e| panic!("{name}: {e}"))).collect()
+    parse_all(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// All documents of a YAML text.
+///
+/// # Errors
+/// If it is no YAML.
+pub fn parse_all(text: &str) -> Result<Vec<Value>, serde_yaml_ng::Error> {
+    serde_yaml_ng::Deserializer::from_str(text).map(Value::deserialize).collect()
 }
 
 /// The filter whose module a plugin's `url` names: the image's name without its version.

@@ -6,11 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::engines::start::free_port;
 use crate::envoy::die_with_us;
 use crate::{client, paths};
+
+/// Who may push to and pull from a closed registry.
+pub const USER: &str = "puller";
+/// Their password.
+pub const PASSWORD: &str = "a password of the tests";
+/// It, as the registry reads it: by bcrypt, with the least cost that makes no test slow.
+const HASH: &str = "$2y$05$abcdefghijklmnopqrstuuComanBKiU1JTRzmmvE2xk8ApqQhbSI.";
+/// Istio's agent takes a challenge only if its realm is the URL of a host outside, though nobody asks that host.
+const REALM: &str = "https://registry.example.com";
 
 /// A running registry; it ends when this is dropped.
 pub struct Registry {
@@ -72,12 +84,41 @@ impl Registry {
     /// # Panics
     /// If it does not serve.
     pub async fn start() -> Registry {
+        Registry::start_with(|_| String::new()).await
+    }
+
+    /// Starts an empty one that asks for [`USER`] and [`PASSWORD`].
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub async fn start_closed() -> Registry {
+        let registry = Registry::start_with(|folder| {
+            let file = folder.join("users");
+            fs::write(&file, format!("{USER}:{HASH}\n")).expect("a file");
+            format!("auth: {{htpasswd: {{realm: \"{REALM}\", path: {}}}}}\n", file.display())
+        });
+        let registry = registry.await;
+        let home = registry.folder.path().join(".docker");
+        fs::create_dir(&home).expect("a folder");
+        fs::write(home.join("config.json"), registry.credentials(PASSWORD)).expect("a file");
+        registry
+    }
+
+    /// What a pull secret holds, with this password.
+    #[must_use]
+    pub fn credentials(&self, password: &str) -> String {
+        let auth = STANDARD.encode(format!("{USER}:{password}"));
+        json!({"auths": {self.address.to_string(): {"auth": auth}}}).to_string()
+    }
+
+    async fn start_with(more: impl FnOnce(&Path) -> String) -> Registry {
         let folder = TempDir::new().expect("a folder");
         // It cannot choose a port itself.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = format!(
-            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
-            folder.path().join("images").display()
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n{}",
+            folder.path().join("images").display(),
+            more(folder.path())
         );
         let file = folder.path().join("config.yml");
         fs::write(&file, config).expect("a file");
@@ -88,7 +129,7 @@ impl Registry {
         let process = command.spawn().expect("the registry starts");
         let registry = Registry { process, folder, address, crane: paths::peer("crane") };
         for _ in 0..600 {
-            if client::get(address, "/v2/").await.is_some_and(|r| r.status == 200) {
+            if client::get(address, "/v2/").await.is_some_and(|r| [200, 401].contains(&r.status)) {
                 return registry;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

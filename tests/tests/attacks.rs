@@ -391,16 +391,24 @@ async fn keys_that_are_weak_or_none() {
     short["n"] = b64([0xc3; 128]).into();
     let mut off_curve = Signer::p256("ec").jwk();
     off_curve["y"] = off_curve["x"].clone();
+    let mut cut = Signer::p256("ec").jwk();
+    let y = cut["y"].as_str().expect("text").to_owned();
+    cut["y"] = y[..42].into();
     let mut private = rsa().jwk();
     private["d"] = "AQAB".into();
     let small_order = json!({"kty": "OKP", "crv": "Ed25519", "x": b64([0; 32])});
     for (key, algorithm, line) in [
-        (even, "RS256", "too weak or not a valid key"),
-        (short, "RS256", "too weak or not a valid key"),
-        (off_curve, "ES256", "too weak or not a valid key"),
-        (small_order, "EdDSA", "too weak or not a valid key"),
-        (json!({"kty": "oct", "k": b64([7; 16])}), "HS256", "too weak or not a valid key"),
-        (private, "RS256", "contains its private part"),
+        (even, "RS256", "keys[0].e: not 65537; write AQAB"),
+        (short, "RS256", "keys[0].n: too short, too long or even; write"),
+        (off_curve, "ES256", "keys[0].y: with x no point of the curve; copy"),
+        (cut, "ES256", "keys[0].y: 42 characters; write 43 characters of base64url for P-256"),
+        (small_order, "EdDSA", "keys[0].x: no point of Ed25519, or one of small order; make"),
+        (
+            json!({"kty": "oct", "k": b64([7; 16])}),
+            "HS256",
+            "keys[0].k: shorter than the hash; write at least 32 bytes",
+        ),
+        (private, "RS256", "keys[0].d: the key's private part; remove it"),
     ] {
         let changes = [
             ("/providers/corp/keys/jwks/keys", json!([key])),

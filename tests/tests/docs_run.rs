@@ -10,6 +10,7 @@
 //! | `sh`, and `text` right behind it | commands, and what they print; `...` stands for any text, alone in its line for any lines |
 //! | `sh keycloak`, and `text` | the same, with a real Keycloak: `tests/tests/keycloak.rs` |
 //! | `sh openfga`, `sh spicedb`, and `text` | the same, with a real engine: `tests/tests/rebac_engines.rs` |
+//! | `sh own` | a key of one's own, made and used: the filter accepts what it signed |
 //! | `sh` alone | verbs of the Makefile, which must be there |
 //!
 //! Commands of `README.md` are asked of `envoy/envoy.yaml`, those of a filter's README of that filter's example.
@@ -22,11 +23,12 @@ use portcullis_common::filter::Filter;
 use portcullis_common::memory::MemoryHost;
 use portcullis_tests::envoy::Envoy;
 use portcullis_tests::examples::{self, Ports};
+use portcullis_tests::gate::Gate;
 use portcullis_tests::markdown::{self, Block, Page};
-use portcullis_tests::paths;
 use portcullis_tests::upstream::Upstream;
 use portcullis_tests::wasm::{Vm, World};
-use serde_json::Value;
+use portcullis_tests::{demo, paths};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn load_natively(filter: &str, config: &[u8]) -> Result<(), ConfigError> {
@@ -104,11 +106,17 @@ impl Shell {
 
     /// What a script prints, without carriage returns. Not what goes to stderr: where that is no terminal, curl shows its progress there.
     fn run(&self, script: &str) -> String {
+        let (printed, _) = self.run_in(&paths::root(), script);
+        printed
+    }
+
+    /// The same in another folder, and what goes to stderr.
+    fn run_in(&self, folder: &Path, script: &str) -> (String, String) {
         let path = std::env::var_os("PATH").unwrap_or_default().into_string().unwrap();
         let output = Command::new("sh")
             .arg("-c")
             .arg(script)
-            .current_dir(paths::root())
+            .current_dir(folder)
             .env("PATH", format!("{}:{path}", self.folder.path().display()))
             // A make inside a make says which folder it enters.
             .env_remove("MAKEFLAGS")
@@ -116,7 +124,8 @@ impl Shell {
             .env_remove("MFLAGS")
             .output()
             .unwrap();
-        String::from_utf8(output.stdout).unwrap().replace('\r', "")
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace('\r', "");
+        (text(output.stdout), text(output.stderr))
     }
 }
 
@@ -237,4 +246,42 @@ async fn every_command_prints_what_is_shown() {
         outcome.unwrap_or_else(|e| panic!("{e}"));
     }
     assert!(shown >= 5, "the commands were not found");
+}
+
+/// `sh own`: the page's three commands make a key, print its public half and sign with it. A filter that was given the public half accepts the
+/// token, and none of the key that the examples have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_ones_own_signs_what_the_filter_accepts() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        println!("SKIPPED openssl: it is not on this machine, and a README makes a key with it");
+        return;
+    }
+    let page = Page::read(paths::root().join("filters/jwt-auth/README.md"));
+    let blocks = page.blocks();
+    let block = blocks.iter().find(|b| b.info == "sh own").unwrap();
+    let folder = TempDir::new().unwrap();
+    let key = folder.path().join("own.pem");
+    let script = block.text.replace("own.pem", key.to_str().unwrap());
+    let [make, jwk, token] = script.lines().collect::<Vec<_>>()[..] else { panic!("three lines: {script}") };
+    let shell = Shell::new();
+    let run = |line: &str| {
+        let (printed, said) = tokio::task::block_in_place(|| shell.run_in(&paths::root(), line));
+        assert!(printed.is_empty() == line.starts_with("openssl"), "{line}: {printed}{said}");
+        printed.trim().to_owned()
+    };
+    run(make);
+    assert!(key.is_file(), "{make}");
+    let jwk: Value = serde_json::from_str(&run(jwk)).unwrap();
+    let token = run(token);
+
+    // The page's own provider, with this key in the place of its key.
+    let config = blocks.iter().find(|b| b.info == "yaml plugin=jwt-auth").unwrap();
+    let mut config = examples::parse(&config.text).unwrap();
+    let gate = Gate::start(config.clone()).await;
+    gate.refuses(&token, "token_invalid").await;
+    config["providers"]["corp"]["keys"]["jwks"]["keys"] = json!([jwk]);
+    let gate = Gate::start(config).await;
+    let answer = gate.get("/orders/1").bearer(&token).send().await;
+    assert_eq!((answer.status, &answer.json()["headers"]["x-user"]), (200, &json!(["ann"])), "{jwk}");
+    gate.refuses(&demo::token("ann", 600), "token_invalid").await;
 }

@@ -181,7 +181,9 @@ async fn a_rotation_under_load_loses_no_request() {
     for workers in [1, 4] {
         let server = KeyServer::start().await;
         server.keys(&[rsa_jwk()], 3600);
-        let gate = Arc::new(Fetching::over(server, workers).await);
+        // There is but one fetch to wait for: whoever comes while it is under way has to.
+        let keys = keys(&server, json!({"refetch_interval": "1h"}));
+        let gate = Arc::new(Fetching::start(server, workers, keys).await);
         gate.all_answer(&rsa(), 200).await;
         assert_eq!(gate.server.fetches("/keys"), 1);
         let rotated = Arc::new(AtomicBool::new(false));
@@ -208,7 +210,8 @@ async fn a_rotation_under_load_loses_no_request() {
         gate.envoy
             .wait_until("some load", async || gate.envoy.prometheus().await.contains("outcome=\"allow\""))
             .await;
-        gate.server.keys(&[other_jwk()], 3600);
+        let set = json!({ "keys": [other_jwk()] });
+        gate.server.set("/keys", Answer::Slow(set, Duration::from_millis(500)));
         rotated.store(true, Ordering::SeqCst);
         gate.envoy.wait_until("a refetch", async || gate.server.fetches("/keys") == 2).await;
         gate.all_answer(&other(), 200).await;
@@ -530,6 +533,9 @@ async fn several_sources_count_together_and_a_bad_key_does_not_count_at_all() {
         "{text}"
     );
     assert!(count("portcullis_fetched_age_seconds") < 60.0);
+    gate.envoy
+        .wait_for_log("fetched, but not all is used: keys[1].n: too short, too long or even; write")
+        .await;
 }
 
 #[tokio::test]

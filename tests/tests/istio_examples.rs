@@ -94,6 +94,60 @@ fn the_chain_for_production_is_the_one_for_envoy() {
     assert_eq!(routes.pointer(removed), manager["route_config"].pointer(removed));
 }
 
+/// With an engine outside the filter too, and what leads to that has the bounds of Envoy's file.
+#[test]
+fn the_engines_for_production_are_those_for_envoy() {
+    let read = |name: &str| fs::read_to_string(paths::root().join("envoy").join(name)).unwrap();
+    let (envoys, ours) = (read("production.yaml"), read("istio/production/plugins.yaml"));
+    let rules = examples::objects("production/engines.yaml");
+    for name in ["openfga", "spicedb"] {
+        let envoys = examples::parse(&examples::with_engine(&envoys, name)).unwrap();
+        let filters = envoys
+            .pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters");
+        let filter = filters.unwrap().as_array().unwrap().iter().find(|f| f["name"] == "rebac").unwrap();
+        let theirs = &filter["typed_config"]["config"]["configuration"]["value"];
+        let plugins = examples::parse_all(&examples::with_engine(&ours, name)).unwrap();
+        let plugin = plugins.iter().find(|o| o["metadata"]["name"] == "rebac").unwrap();
+        let config = plugin["spec"]["pluginConfig"].to_string();
+        let host = format!("{name}.example.com");
+        assert_eq!(config.replace(&format!("outbound|80||{host}"), name), theirs.to_string(), "{name}");
+        let variable = if name == "openfga" { "OPENFGA_TOKEN" } else { "SPICEDB_KEY" };
+        assert_eq!(theirs.pointer(&format!("/engine/{name}/token")), Some(&json!({"env": variable})));
+        let variables = plugin.pointer("/spec/vmConfig/env").unwrap().as_array().unwrap();
+        assert!(variables.contains(&json!({"name": variable, "valueFrom": "HOST"})), "{variables:?}");
+
+        let clusters = envoys["static_resources"]["clusters"].as_array().unwrap();
+        let cluster = clusters.iter().find(|c| c["name"] == *name).unwrap();
+        let threshold = cluster.pointer("/circuit_breakers/thresholds/0").unwrap();
+        let rule =
+            rules.iter().find(|o| o["kind"] == "DestinationRule" && o["spec"]["host"] == host).unwrap();
+        let port = rule.pointer("/spec/trafficPolicy/portLevelSettings/0").unwrap();
+        for (ours, theirs) in [
+            (port.pointer("/connectionPool/tcp/maxConnections"), threshold.get("max_connections")),
+            (port.pointer("/connectionPool/tcp/connectTimeout"), cluster.get("connect_timeout")),
+            (
+                port.pointer("/connectionPool/http/http1MaxPendingRequests"),
+                threshold.get("max_pending_requests"),
+            ),
+            (port.pointer("/connectionPool/http/http2MaxRequests"), threshold.get("max_requests")),
+            (
+                port.pointer("/outlierDetection/consecutive5xxErrors"),
+                cluster.pointer("/outlier_detection/consecutive_5xx"),
+            ),
+            (
+                port.pointer("/outlierDetection/baseEjectionTime"),
+                cluster.pointer("/outlier_detection/base_ejection_time"),
+            ),
+            (
+                port.pointer("/outlierDetection/maxEjectionPercent"),
+                cluster.pointer("/outlier_detection/max_ejection_percent"),
+            ),
+        ] {
+            assert!(ours.is_some() && ours == theirs, "{name}: {ours:?} {theirs:?}");
+        }
+    }
+}
+
 /// What reads files for Kubernetes takes such a key for a boolean (YAML 1.1), and then a JWK has no `n` or `y`.
 #[test]
 fn no_key_is_a_boolean_in_yaml_1_1() {

@@ -84,22 +84,12 @@ impl Edge {
     }
 }
 
-/// The file after somebody did what it says above its engines: one block is no comment any more, and the engine inside the filter is gone.
+/// The file with an engine outside the filter.
 fn with_engine(name: &str) -> Value {
     let text = fs::read_to_string(paths::root().join("envoy/production.yaml")).unwrap();
-    let (before, rest) = text.split_once("                      embedded:\n").unwrap();
-    let (_, after) =
-        rest.split_once("                    rules:\n                    - {name: health").unwrap();
-    let head = format!("                      # {name}:\n");
-    let (above, block) = before.split_once(&head).unwrap();
-    let lines = block.lines().map_while(|line| line.strip_prefix("                      #   "));
-    let lines: String = lines.map(|line| format!("                        {line}\n")).collect();
-    assert!(lines.lines().count() >= 3, "{name}: {lines}");
-    let engine = head.replacen("# ", "", 1) + &lines;
-    let whole =
-        format!("{above}{engine}                    rules:\n                    - {{name: health{after}");
-    let file = examples::parse(&whole).unwrap();
-    assert_eq!(rebac(&file)["engine"].as_object().unwrap().len(), 1, "{whole}");
+    let file = examples::parse(&examples::with_engine(&text, name)).unwrap();
+    let engine = rebac(&file)["engine"].as_object().unwrap();
+    assert!(engine.len() == 1 && engine[name]["watch"].is_object(), "{engine:?}");
     file
 }
 

@@ -35,6 +35,10 @@ fn good() -> Vec<u8> {
     set(&[Signer::rsa("rsa").jwk()])
 }
 
+fn both() -> Vec<u8> {
+    set(&[Signer::rsa("rsa").jwk(), Signer::other_rsa("other").jwk()])
+}
+
 fn ask(plugin: &Plugin, token: &str) -> (Stream, Went) {
     plugin.request("GET", "/", &[("authorization", &format!("Bearer {token}"))])
 }
@@ -211,11 +215,7 @@ fn an_unknown_key_is_looked_for_once_in_an_interval() {
     let (stream, went) = ask(&plugin, &other());
     assert_eq!(went, Went::Waits);
     plugin.tick();
-    plugin.answer_http(
-        plugin.vm().callouts()[1].token,
-        &OK,
-        &set(&[Signer::rsa("rsa").jwk(), Signer::other_rsa("other").jwk()]),
-    );
+    plugin.answer_http(plugin.vm().callouts()[1].token, &OK, &both());
     assert_eq!(stream.went(), Went::On);
     let mut answered = 2;
     let mut refused = 0;
@@ -248,13 +248,80 @@ fn a_name_that_was_looked_for_in_vain_is_not_looked_for_again() {
     plugin.answer_http(plugin.vm().callouts()[1].token, &OK, &good());
     assert_eq!(stream.went().reply().reason(), "token_invalid");
     for _ in 0..5 {
-        world.advance(11 * SECOND);
+        world.advance(SECOND);
         assert_eq!(ask(&plugin, &other()).1.reply().reason(), "token_invalid");
         plugin.tick();
     }
     assert_eq!(plugin.vm().callouts().len(), 2);
-    world.advance(11 * SECOND);
-    assert_eq!(ask(&plugin, &other()).1, Went::Waits, "after six intervals");
+    // Nobody can have a name that will be used refused for longer.
+    world.advance(5 * SECOND);
+    let (stream, went) = ask(&plugin, &other());
+    assert_eq!(went, Went::Waits, "after the interval");
+    plugin.tick();
+    plugin.answer_http(plugin.vm().callouts()[2].token, &OK, &both());
+    assert_eq!(stream.went(), Went::On);
+}
+
+/// A rotation, seen by those who come while its one fetch is under way, in whichever worker.
+#[test]
+fn a_fetch_that_is_under_way_is_waited_for() {
+    let world = world();
+    let (first, second) = (ready(&world, json!({})), worker(&world, json!({})));
+    second.tick();
+    world.advance(SECOND);
+    let (asker, _) = ask(&first, &other());
+    first.tick();
+    let call = first.vm().callouts()[1].token;
+    let late: Vec<Stream> = [&first, &second]
+        .map(|plugin| {
+            world.advance(SECOND / 10);
+            ask(plugin, &other()).0
+        })
+        .into();
+    assert!(late.iter().all(|stream| stream.went() == Went::Waits));
+    first.answer_http(call, &OK, &both());
+    // A request of the second worker finds the keys before its tick does; who waits there is woken all the same.
+    assert_eq!(ask(&second, &other()).1, Went::On);
+    second.tick();
+    assert!(asker.went() == Went::On && late.iter().all(|stream| stream.went() == Went::On));
+    assert_eq!(first.vm().callouts().len() + second.vm().callouts().len(), 2);
+}
+
+/// What came of a fetch that began before a request does not tell it that its key is not there.
+#[test]
+fn who_came_during_a_fetch_in_vain_is_looked_for_once_more() {
+    let world = world();
+    let plugin = ready(&world, json!({"wait": "11s"}));
+    world.advance(SECOND);
+    let (made_up, _) = ask(&plugin, &Signer::rsa("made-up").token("RS256", &tokens::claims()));
+    plugin.tick();
+    world.advance(SECOND / 10);
+    let (stream, went) = ask(&plugin, &other());
+    assert_eq!(went, Went::Waits);
+    plugin.answer_http(plugin.vm().callouts()[1].token, &OK, &good());
+    plugin.tick();
+    assert_eq!(made_up.went().reply().reason(), "token_invalid");
+    assert_eq!(stream.went(), Went::Waits);
+    world.advance(10 * SECOND);
+    plugin.tick();
+    plugin.answer_http(plugin.vm().callouts()[2].token, &OK, &both());
+    assert_eq!(stream.went(), Went::On);
+}
+
+#[test]
+fn shadow_holds_nobody_up() {
+    let world = world();
+    let keys = json!({"jwks_url": "https://id.test/keys", "clusters": {"id.test": "id"}});
+    let config = config_with(&[("/providers/corp/keys", keys), ("/mode", json!("shadow"))]);
+    let plugin = Vm::new(&world, "jwt-auth").configure(config.to_string()).unwrap();
+    assert_eq!(ask(&plugin, &token()).1, Went::On);
+    assert_eq!(world.metric(&["portcullis_decisions_total", "shadow_deny", "keys_unavailable"]), 1);
+    plugin.tick();
+    plugin.answer_http(plugin.vm().callouts()[0].token, &OK, &good());
+    world.advance(SECOND);
+    assert_eq!(ask(&plugin, &other()).1, Went::On);
+    plugin.tick();
+    assert_eq!(plugin.vm().callouts().len(), 2, "it is looked for all the same");
 }
 
 #[test]

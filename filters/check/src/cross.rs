@@ -8,6 +8,7 @@ use portcullis_common::values::template::Template;
 use crate::attached::{Attached, Chain, EscapedSlashes, Manager, OnFailure, Which};
 use crate::finding::{Finding, Severity};
 use crate::load::{Loaded, variables};
+use crate::ungiven;
 use crate::yaml::{Member, Node};
 
 /// A plugin, and what became of its configuration.
@@ -17,13 +18,14 @@ pub type Plugin<'a> = (&'a Attached, Option<&'a Loaded>);
 #[must_use]
 pub fn check(chain: &Chain, plugins: &[Plugin<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (at, (attached, _)) in plugins.iter().enumerate() {
+    for (at, (attached, loaded)) in plugins.iter().enumerate() {
         failure(attached, &mut findings);
         secrets(attached, &mut findings);
         names(at, plugins, &mut findings);
         identity(chain, at, plugins, &mut findings);
         siblings(chain, attached, plugins, &mut findings);
         clusters(chain, attached, &mut findings);
+        ungiven::check(attached, *loaded, &mut findings);
     }
     order(chain, plugins, &mut findings);
     if let Some(manager) = &chain.manager {

@@ -7,6 +7,7 @@
 //! | [`find`] | which chains a file holds: Envoy, Istio, Envoy Gateway, a plugin alone |
 //! | [`load`], [`heard`] | a plugin's own configuration, with every error in it |
 //! | [`cross`] | what only the whole chain shows |
+//! | `ungiven` | parameters of conditions that nobody gives |
 //! | [`around`] | what a connection manager has around ours: upgrades, routes, hosts, cors |
 //! | [`beside`] | ours beside the filters that they replace |
 //! | [`finding`], [`report`] | what is reported; files in, findings out |
@@ -39,4 +40,5 @@ pub mod report;
 pub mod run;
 pub mod say;
 pub mod time;
+mod ungiven;
 pub mod yaml;

@@ -167,14 +167,15 @@ impl JwtAuth {
             if let Some(wait) = self.wait(stream, asked, (rule, &rejection), &patience) {
                 return wait;
             }
-            // Who cannot ask the server does not know that it has no such key.
-            if matches!(missing.what, What::Key(_)) && self.servers.is_failing(missing.provider) {
-                rejection = Rejection {
-                    reason: Reason::KeysUnavailable,
-                    cause: None,
-                    who: None,
-                    missing: rejection.missing,
-                };
+            if let What::Key(name) = &missing.what {
+                // Who cannot ask the server does not know that it has no such key.
+                if self.servers.is_failing(missing.provider) {
+                    let missing = rejection.missing.take();
+                    rejection = Rejection { missing, ..Reason::KeysUnavailable.into() };
+                } else {
+                    let since = patience.since().unwrap_or_else(|| asked.now.mono());
+                    self.servers.remember_absent(missing.provider, name.as_deref(), since);
+                }
             }
         }
         let ended = if matches!(patience, Patience::Over(_)) { "timeout" } else { "woken" };

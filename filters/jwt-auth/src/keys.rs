@@ -4,13 +4,12 @@
 
 use std::rc::Rc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::algorithms::{Edwards25519PublicKey, P256PublicKey, P384PublicKey};
 use serde_json::{Map, Value};
 
 use crate::algorithm::{Algorithm, Family};
 use crate::der::{self, Curve};
+use crate::jwk::{self, Fixed, Members, Unusable};
 use crate::{roca, rsa};
 
 /// The most keys that a set may have.
@@ -19,6 +18,19 @@ pub const MAX_KEYS: usize = 256;
 const MAX_TRIED: usize = 8;
 /// The key that `make run` signs with. It is public; a filter that loads it says so.
 pub const DEMO_KID: &str = "demo-do-not-use";
+
+/// The members of a private key (RFC 7518, section 6), which should be nowhere near a verifier.
+const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+const MODULUS: &str = "write an odd number of 2048 to 4096 bits in base64url";
+const EXPONENT: &str = "write AQAB";
+const SECRET: &str = "write at least 32 bytes for HS256, 48 for HS384, 64 for HS512, in base64url";
+const MAKE: &str = "make another key";
+const OFF_CURVE: Unusable =
+    Unusable::fault("y", "with x no point of the curve", "copy both anew, or make another key");
+const MISMATCHED: Unusable =
+    Unusable::fault("alg", "does not fit the key's type", "correct it, or leave it out");
+/// Another key of the set has its `kid`, and an algorithm in common with it.
+const DUPLICATE: Unusable = Unusable::fault("kid", "another key has the same kid", "give each key its own");
 
 /// A key that was checked when it was loaded.
 pub struct Key {
@@ -50,49 +62,6 @@ impl std::fmt::Debug for Key {
             .field("kid", &self.kid)
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a key of a set is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unusable {
-    /// Not a JWK: no `kty`, or a member of the wrong type.
-    Malformed,
-    /// A key type, curve or algorithm that nothing here uses. Not an error: sets hold keys for other uses.
-    Unsupported,
-    /// `use` or `key_ops` say that it is not for verifying signatures. Not an error either.
-    OtherUse,
-    /// It names an algorithm that its type cannot have.
-    Mismatched,
-    /// Too short, a wrong exponent, a point that is not on the curve or of small order.
-    Weak,
-    /// It contains its private part, which should be nowhere near a verifier.
-    Private,
-    /// Another key of the set has its `kid`, and an algorithm in common with it.
-    Duplicate,
-}
-
-impl Unusable {
-    /// Whether an operator who wrote this key by hand made a mistake.
-    #[must_use]
-    pub const fn is_mistake(self) -> bool {
-        !matches!(self, Unusable::Unsupported | Unusable::OtherUse)
-    }
-
-    /// What is wrong and what to write instead.
-    #[must_use]
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Unusable::Malformed => "not a JWK; write kty and the members that RFC 7518, section 6, asks for",
-            Unusable::Unsupported => "a key type, curve or algorithm that cannot be used here; leave it out",
-            Unusable::OtherUse => "not for verifying signatures; leave it out",
-            Unusable::Mismatched => "alg does not fit the key's type; leave alg out, or correct it",
-            Unusable::Weak => {
-                "too weak or not a valid key; RSA needs 2048 to 4096 bits and e = 65537, EC a point of its curve in full length, HMAC as many bytes as its hash"
-            }
-            Unusable::Private => "contains its private part; remove it, and change the key",
-            Unusable::Duplicate => "another key has the same kid; give each key its own",
-        }
     }
 }
 
@@ -131,7 +100,7 @@ impl KeySet {
             match Key::load(jwk, uses) {
                 Ok(key) => usable.push((at, key)),
                 Err(why) => {
-                    if why.is_mistake() {
+                    if why.mistake().is_some() {
                         broken.extend(jwk.get("kid").and_then(Value::as_str));
                     }
                     skipped.push((at, why));
@@ -153,7 +122,7 @@ impl KeySet {
             .map(|(at, _)| *at)
             .collect();
         usable.retain(|(at, _)| !duplicates.contains(at));
-        skipped.extend(duplicates.into_iter().map(|at| (at, Unusable::Duplicate)));
+        skipped.extend(duplicates.into_iter().map(|at| (at, DUPLICATE)));
         Ok((KeySet { keys: usable.into_iter().map(|(_, key)| Rc::new(key)).collect() }, skipped))
     }
 
@@ -204,50 +173,48 @@ impl KeySet {
 
 impl Key {
     fn load(jwk: &Map<String, Value>, uses: &[&str]) -> Result<Key, Unusable> {
-        let text = |name: &str| match jwk.get(name) {
-            None => Ok(None),
-            Some(Value::String(s)) => Ok(Some(s.as_str())),
-            Some(_) => Err(Unusable::Malformed),
-        };
-        let kty = text("kty")?.ok_or(Unusable::Malformed)?;
-        if text("use")?.is_some_and(|u| !uses.contains(&u)) || !may_verify(jwk.get("key_ops"))? {
+        let members = Members(jwk);
+        let kty = members.needed("kty", "write RSA, EC, OKP or oct")?;
+        let used = members.text("use", "write sig, or leave it out")?;
+        if used.is_some_and(|u| !uses.contains(&u)) || !may_verify(jwk.get("key_ops"))? {
             return Err(Unusable::OtherUse);
         }
-        let algorithm = match text("alg")? {
+        let algorithm = match members.text("alg", "write its one algorithm, or leave it out")? {
             None => None,
             Some(name) => Some(Algorithm::from_name(name).ok_or(Unusable::Unsupported)?),
         };
-        if kty != "oct" && ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|m| jwk.contains_key(*m)) {
-            return Err(Unusable::Private);
+        if kty != "oct"
+            && let Some(private) = PRIVATE.into_iter().find(|m| jwk.contains_key(*m))
+        {
+            return Err(Unusable::fault(private, "the key's private part", "remove it, and change the key"));
         }
-        let number = |name: &str| {
-            let part = text(name)?.ok_or(Unusable::Malformed)?;
-            URL_SAFE_NO_PAD.decode(part).map_err(|_| Unusable::Malformed)
-        };
-        let kid = text("kid")?.map(Rc::from);
-        let (material, spki) = match (kty, text("crv")?) {
-            ("RSA", _) => rsa_key(&number("n")?, &number("e")?)?,
-            ("EC", Some("P-256")) => p256(&point(&number("x")?, &number("y")?, 32)?)?,
-            ("EC", Some("P-384")) => p384(&point(&number("x")?, &number("y")?, 48)?)?,
-            ("EC", Some("P-521")) => p521(&point(&number("x")?, &number("y")?, 66)?)?,
-            ("OKP", Some("Ed25519")) => {
-                let key = Edwards25519PublicKey::from_bytes(&number("x")?).map_err(|_| Unusable::Weak)?;
+        let kid = members.text("kid", "write the key's name, or leave it out")?.map(Rc::from);
+        let (material, spki) = match kty {
+            "RSA" => rsa_key(&members.number("n", MODULUS)?, &members.number("e", EXPONENT)?)?,
+            "EC" => match members.needed("crv", "write P-256, P-384 or P-521")? {
+                "P-256" => p256(&point(members, jwk::P256)?)?,
+                "P-384" => p384(&point(members, jwk::P384)?)?,
+                "P-521" => p521(&point(members, jwk::P521)?)?,
+                _ => return Err(Unusable::Unsupported),
+            },
+            "OKP" if members.needed("crv", "write Ed25519")? == "Ed25519" => {
+                let key = Edwards25519PublicKey::from_bytes(&members.fixed("x", jwk::ED25519)?)
+                    .map_err(|_| Unusable::fault("x", "no point of Ed25519, or one of small order", MAKE))?;
                 (Material::Ed25519(*key.as_ref()), Vec::new())
             }
-            ("oct", _) => {
-                let secret = number("k")?;
+            "oct" => {
+                let secret = members.number("k", SECRET)?;
                 let needed = algorithm.map_or(32, |a| a.hash().len());
                 if secret.len() < needed {
-                    return Err(Unusable::Weak);
+                    return Err(Unusable::fault("k", "shorter than the hash", SECRET));
                 }
                 (Material::Hmac(secret.into()), Vec::new())
             }
-            ("EC" | "OKP", None) => return Err(Unusable::Malformed),
             _ => return Err(Unusable::Unsupported),
         };
         let key = Key { kid, algorithm: None, material, spki };
         if algorithm.is_some_and(|a| !key.allows(a)) {
-            return Err(Unusable::Mismatched);
+            return Err(MISMATCHED);
         }
         Ok(Key { algorithm, ..key })
     }
@@ -304,33 +271,41 @@ fn may_verify(key_ops: Option<&Value>) -> Result<bool, Unusable> {
     match key_ops {
         None => Ok(true),
         Some(Value::Array(ops)) => Ok(ops.iter().any(|op| op == "verify")),
-        Some(_) => Err(Unusable::Malformed),
+        Some(_) => Err(Unusable::fault("key_ops", "not a list", "write [\"verify\"], or leave it out")),
     }
 }
 
 fn rsa_key(n: &[u8], e: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
+    if !rsa::is_exponent(e) {
+        return Err(Unusable::fault("e", "not 65537", EXPONENT));
+    }
+    let key =
+        rsa::PublicKey::new(n, e).ok_or(Unusable::fault("n", "too short, too long or even", MODULUS))?;
     // The size first: the search for ROCA's fingerprint takes time for each byte.
-    let key = rsa::PublicKey::new(n, e).filter(|_| !roca::is_suspect(n)).ok_or(Unusable::Weak)?;
+    if roca::is_suspect(n) {
+        return Err(Unusable::fault("n", "can be factored (ROCA)", MAKE));
+    }
     Ok((Material::Rsa(Box::new(key)), der::rsa_public_key(n, e)))
 }
 
-/// `04 || x || y` (SEC 1, section 2.3.3); both coordinates have the curve's full length (RFC 7518, section 6.2.1.2).
-fn point(x: &[u8], y: &[u8], length: usize) -> Result<Vec<u8>, Unusable> {
-    if x.len() == length && y.len() == length { Ok([&[4], x, y].concat()) } else { Err(Unusable::Weak) }
+/// `04 || x || y` (SEC 1, section 2.3.3).
+fn point(members: Members<'_>, length: Fixed) -> Result<Vec<u8>, Unusable> {
+    let (x, y) = (members.fixed("x", length)?, members.fixed("y", length)?);
+    Ok([&[4], x.as_slice(), &y].concat())
 }
 
 fn p256(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
-    let key = P256PublicKey::from_bytes(point).map_err(|_| Unusable::Weak)?;
+    let key = P256PublicKey::from_bytes(point).map_err(|_| OFF_CURVE)?;
     Ok((Material::P256(Box::new(*key.as_ref())), der::ec_public_key(Curve::P256, point)))
 }
 
 fn p384(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
-    let key = P384PublicKey::from_bytes(point).map_err(|_| Unusable::Weak)?;
+    let key = P384PublicKey::from_bytes(point).map_err(|_| OFF_CURVE)?;
     Ok((Material::P384(Box::new(*key.as_ref())), der::ec_public_key(Curve::P384, point)))
 }
 
 fn p521(point: &[u8]) -> Result<(Material, Vec<u8>), Unusable> {
-    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| Unusable::Weak)?;
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| OFF_CURVE)?;
     Ok((Material::P521(Box::new(key)), der::ec_public_key(Curve::P521, point)))
 }
 
@@ -375,32 +350,85 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_or_must_not_be_used_are_told_apart() {
+    fn keys_for_other_uses_are_no_mistake() {
         for (jwk, want) in [
             (rsa_jwk(""), None),
             (rsa_jwk(r#","use":"sig","key_ops":["verify"]"#), None),
             (rsa_jwk(r#","use":"enc""#), Some(Unusable::OtherUse)),
             (rsa_jwk(r#","key_ops":["sign"]"#), Some(Unusable::OtherUse)),
-            (rsa_jwk(r#","key_ops":"verify""#), Some(Unusable::Malformed)),
-            (rsa_jwk(r#","alg":"ES256""#), Some(Unusable::Mismatched)),
             (rsa_jwk(r#","alg":"RSA-OAEP""#), Some(Unusable::Unsupported)),
             (rsa_jwk(r#","alg":"none""#), Some(Unusable::Unsupported)),
-            (rsa_jwk(r#","d":"AQAB""#), Some(Unusable::Private)),
-            (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.into(), Some(Unusable::Weak)),
-            (format!(r#"{{"kty":"RSA","n":"{}","e":"AQ"}}"#, known::RSA_N), Some(Unusable::Weak)),
-            (r#"{"kty":"RSA","e":"AQAB"}"#.into(), Some(Unusable::Malformed)),
-            (r#"{"kty":"oct","k":"c2hvcnQ"}"#.into(), Some(Unusable::Weak)),
-            (r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#.into(), Some(Unusable::Weak)),
             (r#"{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}"#.into(), Some(Unusable::Unsupported)),
-            (
-                r#"{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#.into(),
-                Some(Unusable::Weak),
-            ),
+            (r#"{"kty":"OKP","crv":"X25519","x":"AA"}"#.into(), Some(Unusable::Unsupported)),
             (r#"{"kty":"AKP"}"#.into(), Some(Unusable::Unsupported)),
-            (r#"{}"#.into(), Some(Unusable::Malformed)),
-            (r#"{"kty":1}"#.into(), Some(Unusable::Malformed)),
         ] {
             assert_eq!(why(&jwk), want, "{jwk:.90}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_by_its_member_and_shows_nothing_of_it() {
+        let ec = |crv: &str, x: &str, y: &str| format!(r#"{{"kty":"EC","crv":"{crv}","x":"{x}","y":"{y}"}}"#);
+        let okp = |x: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+        let a = |n: usize| "A".repeat(n);
+        let odd = "write an odd number of 2048 to 4096 bits in base64url";
+        let secret = "write at least 32 bytes for HS256, 48 for HS384, 64 for HS512, in base64url";
+        for (jwk, want) in [
+            ("{}".into(), "kty: missing; write RSA, EC, OKP or oct"),
+            (r#"{"kty":1}"#.into(), "kty: not text; write RSA, EC, OKP or oct"),
+            (rsa_jwk(r#","key_ops":"verify""#), "key_ops: not a list; write [\"verify\"], or leave it out"),
+            (rsa_jwk(r#","use":7"#), "use: not text; write sig, or leave it out"),
+            (rsa_jwk(r#","kid":7"#), "kid: not text; write the key's name, or leave it out"),
+            (rsa_jwk(r#","alg":7"#), "alg: not text; write its one algorithm, or leave it out"),
+            (rsa_jwk(r#","alg":"ES256""#), "alg: does not fit the key's type; correct it, or leave it out"),
+            (rsa_jwk(r#","d":"AQAB""#), "d: the key's private part; remove it, and change the key"),
+            (r#"{"kty":"RSA","e":"AQAB"}"#.into(), &format!("n: missing; {odd}")),
+            (
+                r#"{"kty":"RSA","n":"A+/=","e":"AQAB"}"#.into(),
+                &format!("n: not base64url without padding; {odd}"),
+            ),
+            (
+                r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.into(),
+                &format!("n: too short, too long or even; {odd}"),
+            ),
+            (format!(r#"{{"kty":"RSA","n":"{}","e":"AQ"}}"#, known::RSA_N), "e: not 65537; write AQAB"),
+            (format!(r#"{{"kty":"RSA","n":"{}"}}"#, known::RSA_N), "e: missing; write AQAB"),
+            (r#"{"kty":"EC"}"#.into(), "crv: missing; write P-256, P-384 or P-521"),
+            (r#"{"kty":"OKP"}"#.into(), "crv: missing; write Ed25519"),
+            (ec("P-256", &a(43), &a(42)), "y: 42 characters; write 43 characters of base64url for P-256"),
+            (ec("P-256", &a(44), &a(43)), "x: 44 characters; write 43 characters of base64url for P-256"),
+            (
+                ec("P-256", &(a(42) + "="), &a(43)),
+                "x: not base64url without padding; write 43 characters of base64url for P-256",
+            ),
+            (ec("P-384", &a(43), &a(43)), "x: 43 characters; write 64 characters of base64url for P-384"),
+            (ec("P-521", &a(88), &a(87)), "y: 87 characters; write 88 characters of base64url for P-521"),
+            (
+                ec("P-256", &a(43), &a(43)),
+                "y: with x no point of the curve; copy both anew, or make another key",
+            ),
+            (
+                ec("P-384", &a(64), &a(64)),
+                "y: with x no point of the curve; copy both anew, or make another key",
+            ),
+            (
+                ec("P-521", &a(88), &a(88)),
+                "y: with x no point of the curve; copy both anew, or make another key",
+            ),
+            // What Kubernetes makes of an unquoted y.
+            (
+                r#"{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","true":"AA"}"#
+                    .into(),
+                "y: missing; write 43 characters of base64url for P-256",
+            ),
+            (okp(&a(42)), "x: 42 characters; write 43 characters of base64url for Ed25519"),
+            (okp(&a(43)), "x: no point of Ed25519, or one of small order; make another key"),
+            (r#"{"kty":"oct"}"#.into(), &format!("k: missing; {secret}")),
+            (r#"{"kty":"oct","k":"c2hvcnQ"}"#.into(), &format!("k: shorter than the hash; {secret}")),
+        ] {
+            let why = why(&jwk).unwrap();
+            assert_eq!(why.to_string(), want, "{jwk:.90}");
+            assert!(why.mistake().is_some(), "{jwk:.90}");
         }
     }
 
@@ -408,7 +436,7 @@ mod tests {
     fn two_keys_of_one_name_are_both_left_out() {
         let (set, skipped) = load(&format!("[{0},{0}]", rsa_jwk(r#","kid":"a""#))).unwrap();
         assert!(set.is_empty());
-        assert_eq!(skipped, [(0, Unusable::Duplicate), (1, Unusable::Duplicate)]);
+        assert_eq!(skipped, [(0, DUPLICATE), (1, DUPLICATE)]);
         let both = format!(
             "[{},{}]",
             rsa_jwk(r#","kid":"a","alg":"RS256""#),

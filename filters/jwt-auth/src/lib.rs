@@ -12,7 +12,7 @@
 //! | [`authenticate`] | the order of checks |
 //! | [`issuer`], [`profile`], [`deny`] | whose tokens, of which kind, and which not |
 //! | [`token`] | compact JWS, read strictly |
-//! | [`algorithm`], [`keys`], [`roca`], [`rsa`], [`der`], [`verify`] | keys and signatures |
+//! | [`algorithm`], [`keys`], [`jwk`], [`roca`], [`rsa`], [`der`], [`verify`] | keys and signatures |
 //! | [`servers`], [`discovery`], [`absent`] | keys and deny lists that are fetched |
 //! | [`claims`] | dates, audiences, nested claims |
 //! | [`requirement`] | what a verified token has to grant |
@@ -36,6 +36,7 @@ pub mod discovery;
 pub mod filter;
 pub mod identity;
 pub mod issuer;
+pub mod jwk;
 pub mod keys;
 pub mod policy;
 pub mod profile;

@@ -11,6 +11,12 @@ use crate::verify::hash;
 /// The exponent, big-endian: 65537. Small ones invite forgeries, others are nowhere in use.
 const EXPONENT: [u8; 3] = [1, 0, 1];
 
+/// Whether `e`, big-endian, is the exponent.
+#[must_use]
+pub fn is_exponent(e: &[u8]) -> bool {
+    without_zeros(e) == EXPONENT
+}
+
 /// A public key, with what Montgomery's multiplication (P. L. Montgomery, "Modular multiplication without trial division",
 /// 1985) needs to know of its modulus.
 #[derive(Clone)]
@@ -32,7 +38,7 @@ impl PublicKey {
         let n = without_zeros(n);
         let top = n.first()?;
         let bits = n.len().checked_mul(8)?.checked_sub(usize::try_from(top.leading_zeros()).ok()?)?;
-        if !(2048..=4096).contains(&bits) || n.last()? & 1 == 0 || without_zeros(e) != EXPONENT {
+        if !(2048..=4096).contains(&bits) || n.last()? & 1 == 0 || !is_exponent(e) {
             return None;
         }
         let modulus = limbs(n, n.len().div_ceil(4));

@@ -24,7 +24,10 @@ fuzz_target!(|body: &[u8]| {
         assert!(["keys.test", "id.test:8443"].contains(&&*target.url.authority) && text.contains("issuer"));
         assert!(target.url.path.starts_with('/') && target.url.path.bytes().all(|b| b.is_ascii_graphic()));
     }
-    if let Ok((set, skipped)) = read_keys(body, &["sig"]) {
+    let mut mistake = None;
+    let read = read_keys(body, &["sig"], &mut mistake);
+    assert!(mistake.is_none_or(|(at, _)| at < MAX_KEYS));
+    if let Ok((set, skipped)) = read {
         assert!((1..=MAX_KEYS).contains(&set.len()) && set.len() + skipped <= MAX_KEYS);
         assert!(set.iter().all(|key| !matches!(key.material, Material::Hmac(_))), "a secret from a server");
     }

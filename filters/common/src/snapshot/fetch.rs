@@ -32,6 +32,7 @@ impl Snapshot {
         progress.adopted |= again.adopted;
         let due = if self.state.attempts == attempts { self.due(now) } else { None };
         let Some(due) = due else { return self.store.release(host) };
+        self.state.begun = now;
         progress.out_of_turn = due == Due::Wanted;
         if progress.out_of_turn {
             self.state.out_of_turn = now;
@@ -126,11 +127,11 @@ impl Snapshot {
             return;
         }
         // What it does not say again is as before (RFC 9111, section 4.3.4).
-        let fresh = match header(response, "cache-control") {
-            None => self.state.fresh_until.since(self.state.fetched),
-            Some(_) => self.spec.times.fresh(response),
+        let said = match header(response, "cache-control") {
+            None => self.state.said,
+            Some(_) => times::said(response),
         };
-        self.publish(None, flight, Terms { fresh, tag: None }, now, host, progress);
+        self.publish(None, flight, Terms { said, tag: None }, now, host, progress);
     }
 
     /// The answer is content.
@@ -145,7 +146,7 @@ impl Snapshot {
     ) {
         let Some(flight) = self.flight.take() else { return };
         let hash = store::hash(&content);
-        let terms = Terms { fresh: self.spec.times.fresh(response), tag: Some(tag(response)) };
+        let terms = Terms { said: times::said(response), tag: Some(tag(response)) };
         if self.state.version != 0 && self.state.hash == hash && self.held == self.state.version {
             if !self.is_overtaken(&flight, host, progress) {
                 self.publish(None, flight, terms, now, host, progress);
@@ -230,8 +231,7 @@ impl Snapshot {
             state.tag = tag;
         }
         state.fetched = now;
-        state.fresh_until = now.after(terms.fresh);
-        state.stale_until = state.fresh_until.after(self.spec.times.stale);
+        state.said = terms.said;
         state.failures = 0;
         state.next_try = Mono(0);
         self.conclude(state, &flight, host);
@@ -270,11 +270,13 @@ fn header<'a>(response: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]
     response.iter().find(named).map(|(_, value)| &**value)
 }
 
-/// The server's name for what it sent, if it can be sent back as it is.
+/// The server's name for what it sent, if it is one name (RFC 9110, section 8.8.3): `*`, sent back, would stand for whatever there is.
 fn tag(response: &[(Vec<u8>, Vec<u8>)]) -> String {
-    let tag =
-        header(response, "etag").filter(|tag| tag.len() <= MAX_TAG && tag.iter().all(u8::is_ascii_graphic));
-    tag.and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default().to_owned()
+    let tag = header(response, "etag").and_then(|tag| std::str::from_utf8(tag).ok()).unwrap_or_default();
+    let quoted = tag.strip_prefix("W/").unwrap_or(tag);
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let is_one = inner.is_some_and(|inner| inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"'));
+    if is_one && tag.len() <= MAX_TAG { tag.to_owned() } else { String::new() }
 }
 
 fn failure(answer: &Answer) -> Fetched {

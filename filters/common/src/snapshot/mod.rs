@@ -63,6 +63,8 @@ pub struct Snapshot {
     refused: u64,
     torn: u8,
     usable: bool,
+    /// What other VMs did was seen outside a tick.
+    untold: bool,
     /// Somebody misses something since then.
     wanted: Option<Mono>,
     flight: Option<Flight>,
@@ -91,8 +93,8 @@ enum Of {
 /// What a server says about its content.
 #[derive(Debug)]
 struct Terms {
-    /// How long it is fresh.
-    fresh: Duration,
+    /// For how long it calls it fresh.
+    said: Option<Duration>,
     /// Its name for it; `None` if it said that it is the one that was named.
     tag: Option<String>,
 }
@@ -128,6 +130,7 @@ impl Snapshot {
             refused: 0,
             torn: 0,
             usable: false,
+            untold: false,
             wanted: None,
             flight: None,
             flights: 0,
@@ -178,6 +181,13 @@ impl Snapshot {
         self.state.looked >= since
     }
 
+    /// Whether a fetch is under way, in whichever VM. One whose VM died is for as long as its calls could have taken.
+    #[must_use]
+    pub fn is_under_way(&self, now: Mono) -> bool {
+        let longest = self.spec.times.timeout.saturating_add(SLACK);
+        self.state.begun > self.state.looked && now < self.state.begun.after(longest)
+    }
+
     /// Asks for a fetch out of turn: something is missing. Gives when it may begin: such fetches have a least interval, for
     /// the whole process.
     pub fn want(&mut self, now: Mono) -> Mono {
@@ -205,6 +215,7 @@ impl Snapshot {
         // A host without shared data leaves each VM to itself.
         let (state, cas) = self.store.state(host).unwrap_or((self.state.clone(), Cas::ABSENT));
         progress.moved = state.attempts != self.state.attempts;
+        self.untold |= progress.moved;
         self.state = state;
         if self.wanted.is_some_and(|since| self.state.looked >= since) {
             self.wanted = None;
@@ -234,6 +245,8 @@ impl Snapshot {
     pub fn tick(&mut self, now: Mono, host: &dyn Host, reader: &mut dyn Reader) -> Progress {
         let making = self.making.is_some();
         let (_, mut progress) = self.read(now, host, reader);
+        // Whoever waits is told of what a request found first.
+        progress.moved |= std::mem::take(&mut self.untold);
         if making && !progress.adopted {
             self.make(false, now, host, reader, &mut progress);
             self.usable = self.held != 0 && now < self.stale_until();
@@ -260,13 +273,13 @@ impl Snapshot {
         (self.wanted.is_some() && now >= self.out_of_turn()).then_some(Due::Wanted)
     }
 
-    /// Whoever fetched the content may have had other times: those of an earlier configuration, or of another plugin.
+    /// By our own times: whoever fetched the content may have others, those of an earlier configuration or of another plugin.
     fn fresh_until(&self) -> Mono {
-        self.state.fresh_until.min(self.state.fetched.after(self.spec.times.max_fresh))
+        self.state.fetched.after(self.spec.times.fresh(self.state.said))
     }
 
     fn stale_until(&self) -> Mono {
-        self.state.stale_until.min(self.fresh_until().after(self.spec.times.stale))
+        self.fresh_until().after(self.spec.times.stale)
     }
 
     /// In the last fifth of the time in which the content is fresh, elsewhere in each VM.

@@ -4,10 +4,11 @@
 //! come between the chunks of a writer: each chunk has the version that it belongs to, and the state the hash of the whole.
 
 use std::hash::Hasher;
+use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::clock::Mono;
+use crate::clock::{Mono, nanos};
 use crate::host::{Cas, Host, HostFailure, SetFailure};
 use crate::lease::Contender;
 pub(super) use crate::lease::Lease;
@@ -16,7 +17,9 @@ pub(super) use crate::lease::Lease;
 /// values are copied.
 const CHUNK: usize = (64 << 10) - 8;
 /// In front of a state; another layout gets another number.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
+/// A server that does not say for how long its content is fresh.
+const UNSAID: u64 = u64::MAX;
 
 /// What all VMs know of a source. Times are monotonic: one clock for the process, and this does not outlive it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +31,10 @@ pub(super) struct State {
     pub(super) length: u64,
     pub(super) hash: [u64; 2],
     pub(super) fetched: Mono,
-    pub(super) fresh_until: Mono,
-    pub(super) stale_until: Mono,
+    /// For how long the server called it fresh; `None` if it did not say. Each configuration makes its own times of that.
+    pub(super) said: Option<Duration>,
+    /// When the latest fetch began.
+    pub(super) begun: Mono,
     /// How many fetches ended.
     pub(super) attempts: u64,
     /// When the latest of those that ended began.
@@ -55,8 +60,8 @@ impl State {
             self.hash[0],
             self.hash[1],
             self.fetched.0,
-            self.fresh_until.0,
-            self.stale_until.0,
+            self.said.map_or(UNSAID, |said| nanos(said).min(UNSAID - 1)),
+            self.begun.0,
             self.attempts,
             self.looked.0,
             u64::from(self.failures),
@@ -80,8 +85,8 @@ impl State {
                 h1,
                 h2,
                 fetched,
-                fresh,
-                stale,
+                said,
+                begun,
                 attempts,
                 looked,
                 failures,
@@ -94,8 +99,8 @@ impl State {
                 length,
                 hash: [h1, h2],
                 fetched: Mono(fetched),
-                fresh_until: Mono(fresh),
-                stale_until: Mono(stale),
+                said: (said != UNSAID).then_some(Duration::from_nanos(said)),
+                begun: Mono(begun),
                 attempts,
                 looked: Mono(looked),
                 failures: u32::try_from(failures).unwrap_or(u32::MAX),

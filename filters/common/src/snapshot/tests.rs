@@ -153,6 +153,58 @@ fn the_times_of_the_configuration_in_force_hold_for_what_an_earlier_one_fetched(
 }
 
 #[test]
+fn each_configuration_makes_its_own_times_of_what_the_server_said() {
+    let (shared, mut long, _) = two();
+    let mut short = Vm::new(&shared, 0);
+    let times = Times {
+        min_fresh: Duration::from_secs(5),
+        stale: Duration::ZERO,
+        max_fresh: Duration::from_secs(20),
+        ..spec().times
+    };
+    short.snapshot = Snapshot::new(&short.host, &["p", "lines"], Spec { times, ..spec() });
+    // The one with the shorter times fetched; the other one's window is as long as its own.
+    assert!(short.calls(1));
+    short.answered(1, with(200, &[("cache-control", "max-age=60")], "one"));
+    long.tick(2);
+    short.tick(22);
+    assert!(!short.snapshot.is_usable() && short.call.take().is_some());
+    long.tick(300);
+    assert!(long.snapshot.is_usable(), "fresh for 60, and stale for 300 more");
+    long.tick(361);
+    assert!(!long.snapshot.is_usable());
+}
+
+#[test]
+fn a_fetch_of_another_vm_is_seen_while_it_is_under_way() {
+    let (_, mut a, mut b) = two();
+    a.tick(1);
+    a.gets(1, "one");
+    assert!(!b.snapshot.is_under_way(Mono(SECOND)));
+    b.tick(2);
+    a.snapshot.want(Mono(2 * SECOND));
+    assert!(a.calls(2));
+    b.snapshot.look(Mono(3 * SECOND), &b.host, &mut b.lines);
+    assert!(b.snapshot.is_under_way(Mono(3 * SECOND)));
+    assert!(!b.snapshot.is_under_way(Mono(9 * SECOND)), "who took longer than it may is gone");
+    a.gets(4, "two");
+    b.snapshot.look(Mono(4 * SECOND), &b.host, &mut b.lines);
+    assert!(!b.snapshot.is_under_way(Mono(4 * SECOND)));
+}
+
+#[test]
+fn what_a_request_finds_first_wakes_those_who_wait() {
+    let (_, mut a, mut b) = two();
+    assert!(a.calls(1));
+    b.tick(1);
+    a.gets(2, "one");
+    assert!(b.snapshot.look(Mono(2 * SECOND), &b.host, &mut b.lines).adopted);
+    let progress = b.tick(2);
+    assert!(progress.moved && !progress.adopted);
+    assert!(!b.tick(2).moved, "once");
+}
+
+#[test]
 fn what_differs_in_name_shares_nothing() {
     let shared = SharedData::default();
     let mut a = Vm::named(&shared, 1, &["p", "ab", "c"]);
@@ -286,6 +338,25 @@ fn a_name_is_good_only_where_it_was_given() {
     assert_eq!(follow(&mut a, 200, "see http://b/z"), None, "elsewhere it may be the name of something else");
     assert_eq!(a.answered(200, with(304, &[], "")).fetched, Some(Fetched::Status(304)));
     assert_eq!(a.text(), "one");
+}
+
+#[test]
+fn only_one_name_is_sent_back() {
+    for (tag, is_told) in [
+        ("\"v1\"", true),
+        ("W/\"v1\"", true),
+        ("\"\"", true),
+        ("*", false),
+        ("v1", false),
+        ("\"a\",\"b\"", false),
+        ("\"", false),
+    ] {
+        let (_, mut a, _) = two();
+        a.tick(0);
+        a.answered(0, with(200, &[("etag", tag)], "one"));
+        assert!(a.calls(100));
+        assert_eq!(a.told.as_deref(), is_told.then_some(tag), "{tag}");
+    }
 }
 
 #[test]

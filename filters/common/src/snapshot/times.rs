@@ -23,34 +23,41 @@ pub struct Times {
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Times {
-    /// How long an answer with these headers is fresh: RFC 9111, sections 4.2.1 and 5.2.2, within our bounds.
+    /// How long content is fresh of which the server said this much.
     #[must_use]
-    pub fn fresh(&self, response: &[(Vec<u8>, Vec<u8>)]) -> Duration {
-        let all = |name: &'static str| {
-            response.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
-        };
-        let mut said = None;
-        for directive in all("cache-control").flat_map(|value| value.split(|b| *b == b',')) {
-            let directive = directive.trim_ascii().to_ascii_lowercase();
-            if matches!(&directive[..], b"no-store" | b"no-cache" | b"private") {
-                said = Some(0);
-                break;
-            }
-            if let Some(seconds) = directive.strip_prefix(b"max-age=") {
-                said = Some(number(seconds).unwrap_or(0));
-            }
-        }
-        let age = all("age").next().and_then(|age| number(age)).unwrap_or(0);
-        let fresh =
-            said.map_or(self.default_fresh, |seconds| Duration::from_secs(seconds.saturating_sub(age)));
-        fresh.max(self.min_fresh).min(self.max_fresh)
+    pub fn fresh(&self, said: Option<Duration>) -> Duration {
+        said.unwrap_or(self.default_fresh).max(self.min_fresh).min(self.max_fresh)
     }
 }
 
+/// For how long an answer with these headers calls itself fresh: RFC 9111, sections 4.2.1 and 5.2.2. `None` if it does not say.
+/// `private` says who may share it, not for how long it holds.
+#[must_use]
+pub fn said(response: &[(Vec<u8>, Vec<u8>)]) -> Option<Duration> {
+    let all = |name: &'static str| {
+        response.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+    };
+    let mut said = None;
+    for directive in all("cache-control").flat_map(|value| value.split(|b| *b == b',')) {
+        let directive = directive.trim_ascii().to_ascii_lowercase();
+        if matches!(&directive[..], b"no-store" | b"no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if let Some(seconds) = directive.strip_prefix(b"max-age=") {
+            said = Some(number(seconds).unwrap_or(0));
+        }
+    }
+    let age = all("age").next().and_then(|age| number(age)).unwrap_or(0);
+    said.map(|seconds| Duration::from_secs(seconds.saturating_sub(age)))
+}
+
+/// A number of seconds; one that is too large is the largest that has to be told from others (RFC 9111, section 1.2.2).
 fn number(text: &[u8]) -> Option<u64> {
+    const LARGEST: u64 = 1 << 31;
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(text);
-    std::str::from_utf8(text).ok()?.parse().ok()
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok()).map(|n| n.unwrap_or(LARGEST).min(LARGEST))
 }
 
 /// How long to wait after so many failures in a row: a second, doubled with each, at most a minute; up to a quarter less, so
@@ -86,7 +93,10 @@ mod tests {
             (&[("cache-control", "max-age=\"300\"")], 300),
             (&[("cache-control", "max-age=1")], 60),
             (&[("cache-control", "max-age=-1")], 60),
-            (&[("cache-control", "max-age=99999999999999999999")], 60),
+            (&[("cache-control", "max-age=99999999999999999999")], 3600),
+            (&[("cache-control", "max-age=300"), ("age", "99999999999999999999")], 60),
+            (&[("cache-control", "max-age=+300")], 60),
+            (&[("cache-control", "private, max-age=300")], 300),
             (&[("cache-control", "max-age=9999999")], 3600),
             (&[("cache-control", "no-store, max-age=300")], 60),
             (&[("cache-control", "public")], 600),
@@ -94,7 +104,7 @@ mod tests {
         ] {
             let headers: Vec<_> =
                 headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
-            assert_eq!(TIMES.fresh(&headers), Duration::from_secs(want), "{headers:?}");
+            assert_eq!(TIMES.fresh(said(&headers)), Duration::from_secs(want), "{headers:?}");
         }
     }
 

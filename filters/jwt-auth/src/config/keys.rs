@@ -38,9 +38,9 @@ pub struct RawKeys {
     pub stale: Option<DurationText>,
     /// How long one call may take. Default `5s`, at most `1m`.
     pub timeout: Option<DurationText>,
-    /// The least time between two fetches because a token names an unknown key. Default `10s`, at least `1s`.
+    /// The least time between two fetches because a token names an unknown key. Default `5s`, at least `1s`.
     pub refetch_interval: Option<DurationText>,
-    /// How long a request waits for keys that are being fetched. Default `3s`, at most `1m`.
+    /// How long a request waits for keys that are being fetched. Default `6s`, at most `1m`.
     pub wait: Option<DurationText>,
     /// The longest answer of a key server. Default `512KiB`, at most `4MiB`.
     pub max_size: Option<Size>,

@@ -54,7 +54,7 @@ impl JwtAuth {
         let Rejection { reason, cause, who, missing } = rejection;
         let name = policy.rule_name(rule);
         let rule_asked = rule.and_then(|n| policy.rules.get(n));
-        let enforced = rule_asked.map_or(policy.enforcement, |r| r.enforcement).applies(host);
+        let enforced = policy.enforcement(rule).applies(host);
         let outcome = if enforced { Outcome::Deny } else { Outcome::ShadowDeny };
         if let Some(cause) = cause {
             self.counters.failure(host, cause);
@@ -76,7 +76,7 @@ impl JwtAuth {
             refusal = refusal.header("www-authenticate", &challenge);
         }
         if let Some(missing) = missing.filter(|_| reason.spec().status == 503) {
-            let left = self.servers.next_try(missing.provider).since(now.mono());
+            let left = self.servers.next_try(&missing).since(now.mono());
             // A whole second at least, and no part of one less than it takes.
             let seconds = left.as_secs().saturating_add(1);
             refusal = refusal.header("retry-after", &seconds.to_string());

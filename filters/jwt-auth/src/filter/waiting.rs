@@ -5,6 +5,7 @@ use std::rc::Rc;
 use portcullis_common::clock::Mono;
 use portcullis_common::filter::Step;
 use portcullis_common::host::Host;
+use portcullis_common::mode::Enforcement;
 
 use super::judgement::Rejection;
 use super::{Asked, JwtAuth};
@@ -43,6 +44,14 @@ pub(super) enum Patience {
 }
 
 impl Patience {
+    /// When the request began to wait.
+    pub(super) fn since(&self) -> Option<Mono> {
+        match self {
+            Patience::Fresh => None,
+            Patience::Left(waiting) | Patience::Over(waiting) => Some(waiting.since),
+        }
+    }
+
     /// The refusal of a request that waited, if judging it anew could find nothing else: the servers told nothing since. Requests are
     /// woken by whatever moves, many at once, and a token without `kid` has up to eight signatures to be checked.
     pub(super) fn refusal(&self, epoch: u64) -> Option<(Option<usize>, Rejection)> {
@@ -72,7 +81,9 @@ impl JwtAuth {
             Patience::Left(waiting) if now < waiting.until => (waiting.since, waiting.until),
             Patience::Left(_) | Patience::Over(_) => return None,
         };
-        if !self.servers.ask_for(missing, since, until, now) {
+        let may_come = self.servers.ask_for(missing, since, until, now);
+        // A refusal that is not carried out holds nobody up.
+        if !may_come || until <= now || asked.policy.enforcement(refusal.0) == Enforcement::Nothing {
             return None;
         }
         if matches!(patience, Patience::Fresh) {

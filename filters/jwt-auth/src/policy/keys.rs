@@ -120,7 +120,7 @@ pub(super) fn keys(
     }
     let times = times(path, &raw)?;
     let max_bytes = size(&at("max_size"), raw.max_size)?;
-    let wait = duration(&at("wait"), raw.wait, 3, ("0s", 0), MINUTE)?;
+    let wait = duration(&at("wait"), raw.wait, 6, ("0s", 0), MINUTE)?;
     let clusters = Rc::new(Clusters::new(raw.clusters.unwrap_or_default()));
     let uses = whose.profile.key_uses();
     let source = |target: Target, discovery| Source {
@@ -170,10 +170,10 @@ fn written(path: &str, jwks: &RawJwks, whose: &Whose<'_>, notes: &mut Notes) -> 
         KeySet::load_for(&jwks.keys, whose.profile.key_uses()).map_err(|problem| error(path, problem))?;
     for (at, why) in skipped {
         let place = format!("{path}.keys[{at}]");
-        if why.is_mistake() {
-            return Err(error(place, why.remedy()));
+        if let Some(fault) = why.mistake() {
+            return Err(error(below(&place, fault.member), fault.to_string()));
         }
-        notes.push(format!("{place} is not used: {}", why.remedy()));
+        notes.push(format!("{place} is not used: {why}"));
     }
     if !set.iter().any(|key| whose.algorithms.iter().any(|a| key.allows(*a))) {
         return Err(error(
@@ -218,7 +218,7 @@ fn times(path: &str, raw: &RawKeys) -> Result<Times, ConfigError> {
         default_fresh: Duration::from_secs(600),
         stale: duration(&at("stale"), raw.stale, 86_400, ("0s", 0), YEAR)?,
         timeout: duration(&at("timeout"), raw.timeout, 5, ("10ms", 10), MINUTE)?,
-        interval: duration(&at("refetch_interval"), raw.refetch_interval, 10, SECOND, YEAR)?,
+        interval: duration(&at("refetch_interval"), raw.refetch_interval, 5, SECOND, YEAR)?,
     })
 }
 

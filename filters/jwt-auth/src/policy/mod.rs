@@ -195,6 +195,12 @@ impl Policy {
         Ok((policy, notes))
     }
 
+    /// Which refusals of a rule are carried out; `None` stands for requests that no rule matches.
+    #[must_use]
+    pub fn enforcement(&self, rule: Option<usize>) -> Enforcement {
+        rule.and_then(|n| self.rules.get(n)).map_or(self.enforcement, |rule| rule.enforcement)
+    }
+
     /// The name of a rule; `None` stands for requests that no rule matches.
     #[must_use]
     pub fn rule_name(&self, rule: Option<usize>) -> Rc<str> {

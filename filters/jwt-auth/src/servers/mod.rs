@@ -22,12 +22,10 @@ use crate::policy::Policy;
 use crate::policy::keys::{Content, Source};
 
 use content::Known;
-pub use content::read_keys;
+pub use content::{Mistake, read_keys};
 
 /// What every waiting request waits for: that anything moves. Whoever misses something else waits on.
 pub const MOVED: WaitKey = 0;
-/// For how many intervals of refetching a key that was not found is remembered.
-const ABSENT_INTERVALS: u32 = 6;
 
 /// All that is fetched for the providers of a plugin.
 #[derive(Debug)]
@@ -43,7 +41,6 @@ pub struct Servers {
 struct Server {
     provider: usize,
     name: Rc<str>,
-    interval: std::time::Duration,
     snapshot: Snapshot,
     known: Known,
     usable: bool,
@@ -150,7 +147,7 @@ impl Servers {
     }
 
     fn keys_of(&self, provider: usize) -> impl Iterator<Item = &Server> {
-        self.sources.iter().filter(move |s| s.provider == provider && matches!(s.known, Known::Keys { .. }))
+        self.sources.iter().filter(move |s| s.provider == provider && s.is_of_keys())
     }
 
     /// Reads what other VMs fetched for a provider; whether anything changed.
@@ -166,8 +163,7 @@ impl Servers {
         self.epoch != before
     }
 
-    /// Until when it makes sense to wait for what is missing, for a request that came at `since` and can wait until `until`;
-    /// asks for it. `None`: it will not come in time, or was looked for and is not there.
+    /// Whether what is missing may come in time, for a request that came at `since` and can wait until `until`; asks for it.
     pub fn ask_for(&mut self, missing: &Missing, since: Mono, until: Mono, now: Mono) -> bool {
         let provider = missing.provider;
         let name = match &missing.what {
@@ -186,31 +182,38 @@ impl Servers {
             return false;
         }
         let mut helps = false;
-        let mut interval = std::time::Duration::ZERO;
-        for server in self.sources.iter_mut().filter(|s| s.provider == provider) {
-            if !matches!(server.known, Known::Keys { .. }) {
+        for server in self.sources.iter_mut().filter(|s| s.provider == provider && s.is_of_keys()) {
+            if server.snapshot.looked_since(since) {
                 continue;
             }
-            interval = interval.max(server.interval);
-            if !server.snapshot.looked_since(since) && server.snapshot.out_of_turn() <= until {
+            if server.snapshot.out_of_turn() <= until {
                 server.snapshot.want(now);
                 helps = true;
             }
-        }
-        let looked =
-            || self.keys_of(provider).all(|s| s.snapshot.looked_since(since) && !s.snapshot.is_failing());
-        if !helps && name.is_some() && looked() {
-            self.absent.add(provider, name, now.after(interval.saturating_mul(ABSENT_INTERVALS)));
+            // One that began before the request may bring the key too.
+            helps |= server.snapshot.is_under_way(now);
         }
         helps
     }
 
-    /// When a provider's next fetch may begin: for `Retry-After`.
+    /// If a provider's servers were asked since a request came that names a key they do not have: remembers that until they can be
+    /// asked again.
+    pub fn remember_absent(&mut self, provider: usize, name: Option<&str>, since: Mono) {
+        if name.is_some() && self.keys_of(provider).all(|s| s.snapshot.looked_since(since)) {
+            let again = self.keys_of(provider).map(|s| s.snapshot.out_of_turn()).max().unwrap_or_default();
+            self.absent.add(provider, name, again);
+        }
+    }
+
+    /// When what is missing may be asked for again: for `Retry-After`.
     #[must_use]
-    pub fn next_try(&self, provider: usize) -> Mono {
-        let own =
-            self.sources.iter().filter(|s| s.provider == provider && (!s.usable || s.snapshot.is_failing()));
-        own.map(|s| s.snapshot.next_try()).min().unwrap_or_default()
+    pub fn next_try(&self, missing: &Missing) -> Mono {
+        let own = self.sources.iter().filter(|s| s.provider == missing.provider);
+        match missing.what {
+            What::Key(_) => self.keys_of(missing.provider).map(|s| s.snapshot.out_of_turn()).min(),
+            What::Keys | What::List => own.filter(|s| !s.usable).map(|s| s.snapshot.next_try()).min(),
+        }
+        .unwrap_or_default()
     }
 
     /// Time passed: what has to be called, and whether waiting requests should look again.
@@ -288,12 +291,22 @@ impl Servers {
 fn report(plugin: &str, server: &Server, content: &str, fetched: Fetched) {
     let name = &server.name;
     let meaning = if server.usable { "the last good ones serve on" } else { "there are none" };
-    match fetched {
-        Fetched::New => log::info!("{plugin}: {content} of {name}: fetched"),
-        Fetched::Same => {}
-        Fetched::Unfit(Unfit(why)) => log::warn!("{plugin}: {content} of {name}: {why}; {meaning}"),
-        Fetched::Status(status) => log::warn!("{plugin}: {content} of {name}: status {status}; {meaning}"),
-        _ => log::warn!("{plugin}: {content} of {name}: {}; {meaning}", fetched.word()),
+    match (fetched, server.known.mistake()) {
+        (Fetched::New, None) => log::info!("{plugin}: {content} of {name}: fetched"),
+        (Fetched::New, Some(mistake)) => {
+            log::warn!("{plugin}: {content} of {name}: fetched, but not all is used: {mistake}");
+        }
+        (Fetched::Same, _) => {}
+        (Fetched::Unfit(Unfit(why)), None) => {
+            log::warn!("{plugin}: {content} of {name}: {why}; {meaning}")
+        }
+        (Fetched::Unfit(Unfit(why)), Some(mistake)) => {
+            log::warn!("{plugin}: {content} of {name}: {why}: {mistake}; {meaning}");
+        }
+        (Fetched::Status(status), _) => {
+            log::warn!("{plugin}: {content} of {name}: status {status}; {meaning}")
+        }
+        (_, _) => log::warn!("{plugin}: {content} of {name}: {}; {meaning}", fetched.word()),
     }
 }
 
@@ -315,7 +328,13 @@ impl Server {
                     parts.extend(discovery.issuers.iter().map(String::as_str));
                     parts.extend(discovery.clusters.iter().flat_map(|(host, cluster)| [host, cluster]));
                 }
-                Known::Keys { uses, discovery: discovery.clone(), set: KeySet::default(), skipped: 0 }
+                Known::Keys {
+                    uses,
+                    discovery: discovery.clone(),
+                    set: KeySet::default(),
+                    skipped: 0,
+                    mistake: None,
+                }
             }
             Content::Deny(on_error) => {
                 parts.push("deny");
@@ -325,11 +344,14 @@ impl Server {
         Server {
             provider: source.provider,
             name,
-            interval: source.spec.times.interval,
             snapshot: Snapshot::new(host, &parts, source.spec.clone()),
             known,
             usable: false,
         }
+    }
+
+    fn is_of_keys(&self) -> bool {
+        matches!(self.known, Known::Keys { .. })
     }
 
     /// Takes over what a snapshot did; whether remembered tokens are to be looked at again.

@@ -14,7 +14,8 @@ pub struct RawOpenfga {
     /// Envoy's cluster.
     #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
     pub cluster: Option<String>,
-    /// The server's host, with its port if that is not the scheme's. Default: the cluster's name.
+    /// The server's host, with its port if that is not the scheme's. Default: the cluster's name; of one that
+    /// Istio made, the host in it.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub authority: Option<String>,
     /// The store's id.
@@ -45,8 +46,8 @@ pub struct RawSpicedb {
     /// Envoy's cluster.
     #[cfg_attr(feature = "schema", schemars(required, length(min = 1)))]
     pub cluster: Option<String>,
-    /// The server's host, with its port if that is not the scheme's. Default: the cluster's name. With `grpc`, cluster and authority
-    /// have at most 117 bytes together.
+    /// The server's host, with its port if that is not the scheme's. Default: the cluster's name; of one that Istio made, the host
+    /// in it. With `grpc`, cluster and authority have at most 117 bytes together.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub authority: Option<String>,
     /// `grpc`, or `http` for its HTTP gateway. Default `grpc`.

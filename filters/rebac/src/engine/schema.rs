@@ -248,7 +248,8 @@ impl Schema {
     }
 
     /// Whether a subject of this type, or those with a relation, could ever have a relation.
-    pub(super) fn reaches(&self, kind: u16, related: Option<u16>, relation: u16) -> bool {
+    #[must_use]
+    pub fn reaches(&self, kind: u16, related: Option<u16>, relation: u16) -> bool {
         let Some(found) = self.relations.get(usize::from(relation)) else { return false };
         let Some(related) = related else { return found.reached_from.contains(&kind) };
         // Subjects with a relation are rare: the way is looked for when it is asked for.

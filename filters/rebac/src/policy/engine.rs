@@ -50,7 +50,11 @@ fn place(at: usize) -> String {
     format!("engine.embedded.tuples[{at}]")
 }
 
-fn model(text: &str) -> Result<Model, Vec<ModelError>> {
+/// Reads a model, as text or as JSON.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn model(text: &str) -> Result<Model, Vec<ModelError>> {
     if text.trim_start().starts_with('{') {
         return json::parse(text).map_err(|error| vec![error]);
     }
@@ -65,7 +69,11 @@ fn of_model(errors: &[ModelError]) -> ConfigError {
     error(MODEL, all.join("; "))
 }
 
-fn tuple(raw: RawTuple) -> Result<Tuple, String> {
+/// Reads a tuple.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn tuple(raw: RawTuple) -> Result<Tuple, String> {
     match raw {
         RawTuple::Text(text) => Tuple::parse(&text).map_err(str::to_owned),
         RawTuple::Parts(parts) => Ok(Tuple {

@@ -277,17 +277,19 @@ pub(super) fn place(
 ) -> Result<Place, ConfigError> {
     let at = |field: &str| format!("{path}.{field}");
     let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'/' && b != b'@')
+        !text.is_empty() && text.bytes().all(|b| matches!(b, b'!'..=b'~') && !b"/@|".contains(&b))
     };
     let cluster =
         cluster.ok_or_else(|| error(at("cluster"), "missing; write the name of Envoy's cluster"))?;
-    if cluster.is_empty() || (authority.is_none() && !plain(&cluster)) {
+    // Istio calls its clusters `outbound|80||HOST`. A server in Go answers 400 to a request whose host has that line in it.
+    let host = cluster.rsplit('|').next().unwrap_or_default();
+    if cluster.is_empty() || (authority.is_none() && !plain(host)) {
         return Err(error(
             at("cluster"),
             "not a name that can be a host too; mend it, or write authority beside it",
         ));
     }
-    let authority = authority.unwrap_or_else(|| cluster.clone());
+    let authority = authority.unwrap_or_else(|| host.to_owned());
     if !plain(&authority) {
         return Err(error(at("authority"), "not a host; write one such as openfga.example.com:8080"));
     }
@@ -374,4 +376,32 @@ fn checked_freshness(raw: RawFreshness) -> Result<Freshness, ConfigError> {
         methods: methods.into_iter().map(Into::into).collect(),
         per_second: whole("freshness.per_second".to_owned(), raw.per_second, 100, 1, 100_000)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_called_by_a_host_that_it_can_read() {
+        let read = |cluster: &str, authority: Option<&str>| {
+            let place = place("engine.openfga", Some(cluster.to_owned()), authority.map(str::to_owned));
+            place.map(|place| place.authority.to_string()).map_err(|error| error.path().to_owned())
+        };
+        let at = |field: &str| Err(format!("engine.openfga.{field}"));
+        for (cluster, authority, want) in [
+            ("openfga", None, Ok("openfga".to_owned())),
+            ("outbound|80||openfga.test", None, Ok("openfga.test".to_owned())),
+            ("outbound|80|blue|openfga.test", None, Ok("openfga.test".to_owned())),
+            ("outbound|80||openfga.test", Some("fga.test:8080"), Ok("fga.test:8080".to_owned())),
+            ("outbound|80||", None, at("cluster")),
+            ("a/b", None, at("cluster")),
+            ("a/b", Some("c"), Ok("c".to_owned())),
+            ("", Some("c"), at("cluster")),
+            ("a", Some("outbound|80||b"), at("authority")),
+            ("a", Some(""), at("authority")),
+        ] {
+            assert_eq!(read(cluster, authority), want, "{cluster} {authority:?}");
+        }
+    }
 }

@@ -331,7 +331,8 @@ pub(super) fn type_of(path: &str, template: &Template, engine: &Engine) -> Resul
 
 impl Checks {
     /// The name of the group, and what is in it.
-    pub(super) fn group(&self) -> (&'static str, &[Check]) {
+    #[must_use]
+    pub fn group(&self) -> (&'static str, &[Check]) {
         match self {
             Checks::Nothing => ("none", &[]),
             Checks::Any(checks) => ("any", checks),
