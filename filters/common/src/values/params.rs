@@ -199,7 +199,11 @@ mod tests {
             ("user_id=1&user+id=2", Err(Failure::Unusable)),
             ("user_id=1&user-id=2", Ok("1")),
         ] {
-            assert_eq!(query_one(query.as_bytes(), "user_id").as_deref(), want.as_ref().map(|s| *s), "{query}");
+            assert_eq!(
+                query_one(query.as_bytes(), "user_id").as_deref(),
+                want.as_ref().map(|s| *s),
+                "{query}"
+            );
         }
     }
 

@@ -82,7 +82,11 @@ impl Rebac {
         let one = |answer: Answered| {
             let Some(asked) = &answer.asked else { return answer };
             let away = answer.holds == Err(Reason::EngineUnavailable);
-            let wanted = if away { beside.fallback && *needed == Wanted::Any } else { beside.compare && asked.source == "engine" };
+            let wanted = if away {
+                beside.fallback && *needed == Wanted::Any
+            } else {
+                beside.compare && asked.source == "engine"
+            };
             if !wanted {
                 return answer;
             }

@@ -192,7 +192,8 @@ fn many_questions_are_answered_at_once() {
 
 #[test]
 fn what_takes_too_long_is_answered_as_an_object_that_is_not_there() {
-    let mut tuples: Vec<String> = (0..200).map(|n| format!("document:wide#viewer@group:{n}#member")).collect();
+    let mut tuples: Vec<String> =
+        (0..200).map(|n| format!("document:wide#viewer@group:{n}#member")).collect();
     tuples.push("document:deep#viewer@group:a0#member".into());
     tuples.extend((0..40).map(|n| format!("group:a{n}#member@group:a{}#member", n + 1)));
     tuples.push("document:mine#viewer@user:ann".into());
@@ -214,7 +215,10 @@ fn what_takes_too_long_is_answered_as_an_object_that_is_not_there() {
         let list = body["checks"].as_array().unwrap().clone();
         list.iter().map(|answer| answer["allowed"].as_bool()).collect::<Vec<_>>()
     };
-    assert_eq!(answers(&["wide", "deep", "none", "mine"]), [Some(false), Some(false), Some(false), Some(true)]);
+    assert_eq!(
+        answers(&["wide", "deep", "none", "mine"]),
+        [Some(false), Some(false), Some(false), Some(true)]
+    );
     // Whether the others are there changes no answer.
     for other in ["wide", "none"] {
         let mut all = vec![other; 9];

@@ -331,7 +331,11 @@ fn a_call_that_did_not_reach_the_engine_is_repeated_inside_the_deadline() {
     }
     for status in [201, 302, 422, 429, 500] {
         let (_, pending) = vm.get("/documents/3").calls();
-        assert_eq!(vm.answer(pending, vec![http(status, "{}")]).said(), (503, "engine_unavailable"), "{status}");
+        assert_eq!(
+            vm.answer(pending, vec![http(status, "{}")]).said(),
+            (503, "engine_unavailable"),
+            "{status}"
+        );
         assert_eq!(vm.asked("/documents/4", &http(401, "")), (503, "credentials_refused"));
     }
     let (_, pending) = vm.get("/documents/3").calls();

@@ -150,7 +150,11 @@ mod tests {
             (9, &deep[..], Fault::TooLong),
             (9, b"max depth exceeded: this usually indicates a recursive or too deep data", Fault::TooLong),
             (9, b"object definition `x` not found", Fault::Mapping),
-            (3, b"type error for parameters for caveat `lvl`: could not convert", Fault::Condition("".into())),
+            (
+                3,
+                b"type error for parameters for caveat `lvl`: could not convert",
+                Fault::Condition("".into()),
+            ),
             (3, b"evaluation error for caveat dv: division by zero", Fault::Condition("".into())),
             (3, b"invalid CheckPermissionRequest.Resource", Fault::Value),
             (14, b"upstream request timeout", Fault::Unavailable(Why::Timeout)),
