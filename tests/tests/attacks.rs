@@ -1,7 +1,7 @@
 //! Attacks on file against token validation, each on a real Envoy. `filters/jwt-auth/README.md` lists them by these names.
 
 use portcullis_tests::bootstrap::{Listener, Plugin, bootstrap};
-use portcullis_tests::client::raw;
+use portcullis_tests::client::{ask, raw};
 use portcullis_tests::envoy::{Envoy, Options};
 use portcullis_tests::gate::{Gate, config, config_with};
 use portcullis_tests::tokens::{self, Signer, b64, claims};
@@ -788,4 +788,60 @@ async fn a_host_that_only_one_of_two_reads() {
         assert!(answer.contains(reason), "{host}: {answer}");
     }
     assert_eq!(upstream.seen(), 0);
+}
+
+#[tokio::test]
+async fn a_method_in_lower_case_is_no_way_past_a_rule() {
+    let jwt_auth = config_with(&[(
+        "/rules",
+        json!([
+            {"match": {"methods": ["POST"]}, "require": {"any": ["corp"]}},
+            {"match": {}, "require": "none"},
+        ]),
+    )]);
+    let check = |relation: &str| {
+        json!({"all": [
+            {"subject": "user:{header.x-user}", "relation": relation, "object": "document:1", "from_client": true}
+        ]})
+    };
+    let rebac = json!({
+        "engine": {"embedded": {
+            "model": "model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [user]\n    define editor: [user]\n",
+            "tuples": ["document:1#viewer@user:ann"],
+        }},
+        "rules": [
+            {"match": {"methods": ["POST"]}, "checks": check("editor")},
+            {"match": {}, "checks": check("viewer")},
+        ],
+        "unmatched": "deny",
+    });
+    for (plugin, config, post) in
+        [("jwt-auth", jwt_auth, (401, "token_missing")), ("rebac", rebac, (403, "relation_denied"))]
+    {
+        let upstream = Upstream::start().await;
+        let listener = Listener::new("l").plugin(&Plugin::new(plugin, config));
+        let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+        let lower = (400, "ambiguous_method");
+        for (method, (status, reason)) in
+            [("POST", post), ("GET", (200, "")), ("post", lower), ("Post", lower), ("get", lower)]
+        {
+            let answer = ask(envoy.address(), method, "/").header("x-user", "ann").http2().send().await;
+            assert_eq!(answer.status, status, "{plugin} {method}: {}", answer.text());
+            assert!(status == 200 || answer.reason() == reason, "{plugin} {method}: {}", answer.text());
+        }
+        assert_eq!(upstream.seen(), 1, "{plugin}");
+    }
+    let limits = json!({"limits": [{
+        "name": "l",
+        "match": {"methods": ["POST"]},
+        "key": ["{client.ip}", "{method}"],
+        "rate": "1/hour",
+        "burst": 1,
+    }]});
+    let upstream = Upstream::start().await;
+    let listener = Listener::new("l").plugin(&Plugin::new("rate-limit", limits));
+    let envoy = Envoy::start(&bootstrap(upstream.address(), &[listener])).await;
+    for (method, status) in [("POST", 200), ("post", 429), ("Post", 429), ("GET", 200)] {
+        assert_eq!(ask(envoy.address(), method, "/").http2().send().await.status, status, "{method}");
+    }
 }

@@ -108,7 +108,8 @@ fn every_reason_has_its_row_where_it_is_given_with_its_status_codes() {
         let (page, code) = (readme(filter), source(filter));
         // What `strict::path` refuses is given by whoever calls it.
         let of_paths = code.contains("strict::path(");
-        let ambiguous = [Reason::AmbiguousHost, Reason::AmbiguousHeader, Reason::AmbiguousPath];
+        let ambiguous =
+            [Reason::AmbiguousHost, Reason::AmbiguousMethod, Reason::AmbiguousHeader, Reason::AmbiguousPath];
         let given = |reason: Reason| {
             let name = format!("Reason::{reason:?}");
             (of_paths && ambiguous.contains(&reason))

@@ -148,7 +148,7 @@ async fn an_engine_that_is_not_there_and_comes_back_is_asked_again() {
         let refused = gate.knock(&format!("/documents/{n}")).await;
         assert_eq!((refused.status, refused.header("retry-after")), (503, "1".to_owned()));
     }
-    for cause in ["status", "paused"] {
+    for cause in ["unreachable", "paused"] {
         let series = format!("portcullis_rebac_engine_errors_total{{plugin=\"rebac\",cause=\"{cause}\"}}");
         assert!(gate.envoy.metric(&series).await.is_some_and(|n| n > 0.0), "{series}");
     }

@@ -262,6 +262,11 @@ fn spicedb_by_grpc() {
     assert_eq!(plugin.request("GET", "/documents/1", &[]).1, Went::On);
     // An id that SpiceDB takes for none is not sent to it.
     assert_eq!(refused(plugin.request("GET", "/documents/a.b", &[]).1), (403, "value_invalid".to_owned()));
+    // A method in lower case, which an upstream may read as another one, neither; nor does what is remembered answer it.
+    for method in ["get", "Post"] {
+        let went = plugin.request(method, "/documents/1", &[]).1;
+        assert_eq!(refused(went), (400, "ambiguous_method".to_owned()), "{method}");
+    }
     let calls = plugin.vm().callouts();
     assert_eq!(calls.len(), 11, "one for each question");
 }

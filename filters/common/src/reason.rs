@@ -16,6 +16,8 @@ pub enum Reason {
     AmbiguousPath,
     /// The authority names a user (`user@host`): two servers may read two hosts.
     AmbiguousHost,
+    /// The method has a letter in lower case: one server reads another method, and the next one reads POST.
+    AmbiguousMethod,
     /// A header that a rule matches on came more than once.
     AmbiguousHeader,
     /// No rule matches, and the configuration says `unmatched: deny`.
@@ -91,11 +93,12 @@ pub struct Spec {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Reason; 33] = [
+    pub const ALL: [Reason; 34] = [
         Reason::ConfigInvalid,
         Reason::HostError,
         Reason::AmbiguousPath,
         Reason::AmbiguousHost,
+        Reason::AmbiguousMethod,
         Reason::AmbiguousHeader,
         Reason::Unmatched,
         Reason::ValueMissing,
@@ -151,6 +154,9 @@ impl Reason {
             }
             Reason::AmbiguousHost => {
                 ("ambiguous_host", 400, INVALID_ARGUMENT, "The host can be read in more than one way.")
+            }
+            Reason::AmbiguousMethod => {
+                ("ambiguous_method", 400, INVALID_ARGUMENT, "The method can be read in more than one way.")
             }
             Reason::AmbiguousHeader => (
                 "ambiguous_header",

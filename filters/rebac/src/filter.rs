@@ -353,8 +353,12 @@ impl Rebac {
             return Step::Allow(Edits::verdict(verdict));
         }
         // Each says something about the object: that it is there, or that there are tuples of it.
-        let tells =
-            matches!(reason, Reason::RelationDenied | Reason::ConditionUnresolved | Reason::CheckTooLong);
+        let tells = match reason {
+            Reason::RelationDenied | Reason::ConditionUnresolved | Reason::CheckTooLong => true,
+            // An engine may refuse a value only where there is a tuple whose condition looks at it.
+            Reason::ValueInvalid => asked.is_some(),
+            _ => false,
+        };
         let hidden = tells && of_rule.is_some_and(|r| r.hide);
         let refusal = Refusal::new(if hidden { Reason::NotFound } else { reason });
         let mut refusal = self.helped(refusal, reason, now);

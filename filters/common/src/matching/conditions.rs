@@ -119,10 +119,12 @@ fn bare(authority: &[u8]) -> Option<&[u8]> {
 pub struct Method(Rc<str>);
 
 impl Method {
-    /// Whether a request with this method is meant: GET covers HEAD.
+    /// Whether a request with this method is meant: GET covers HEAD. `post` is POST here, for an upstream may read it so
+    /// and a limit has to count it; a filter that decides who may do what refuses it ([`super::strict`]).
     #[must_use]
     pub fn matches(&self, method: &[u8]) -> bool {
-        self.0.as_bytes() == method || (&*self.0 == "GET" && method == b"HEAD")
+        method.eq_ignore_ascii_case(self.0.as_bytes())
+            || (&*self.0 == "GET" && method.eq_ignore_ascii_case(b"HEAD"))
     }
 
     fn covers(&self, other: &Method) -> bool {
@@ -355,7 +357,15 @@ mod tests {
         let conditions = Conditions::new(&raw(r#"{"methods":["GET"]}"#));
         let none = Headers::default();
         assert!(conditions.hold(b"GET", &none) && conditions.hold(b"HEAD", &none));
-        assert!(!conditions.hold(b"get", &none) && !conditions.hold(b"POST", &none));
+        assert!(!conditions.hold(b"POST", &none) && !conditions.hold(b"GETS", &none));
+    }
+
+    #[test]
+    fn a_limit_counts_a_method_in_any_case() {
+        let (get, post) = (raw(r#"{"methods":["GET"]}"#), raw(r#"{"methods":["POST"]}"#));
+        let none = Headers::default();
+        assert!(Conditions::new(&post).hold(b"post", &none) && Conditions::new(&post).hold(b"Post", &none));
+        assert!(Conditions::new(&get).hold(b"head", &none) && !Conditions::new(&get).hold(b"post", &none));
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Reader {
             Source::PeerSha256 => {
                 params::text(validated(context.host).then(property).flatten().ok_or(Failure::Absent)?)
             }
-            Source::Method => params::text(context.request.method()),
+            // An upstream may read `post` as POST: a key is one and the same.
+            Source::Method => params::text(context.request.method().to_ascii_uppercase()),
             Source::Host => params::text(host_of(context.request.authority()).ok_or(Failure::Unusable)?),
             Source::Route => Ok(context.pattern.map_or(facts::UNMATCHED, |p| p.text()).into()),
         }

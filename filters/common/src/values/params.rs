@@ -26,15 +26,28 @@ pub fn hides_in_query(query: &[u8], name: &str) -> bool {
 /// The one value of a query parameter, as text.
 ///
 /// # Errors
-/// As [`one`]; [`Failure::Unusable`] too if a server that also parts parameters at `;` would see another value, or one where
-/// there is none here. Such a `;` is for a client to write as `%3B`.
+/// As [`one`]; [`Failure::Unusable`] too if a server that also parts parameters at `;`, or that reads their names as PHP does,
+/// would see another value, or one where there is none here. Such a `;` is for a client to write as `%3B`.
 pub fn query_one(query: &[u8], name: &str) -> Result<Cow<'static, str>, Failure> {
-    let starts = |inner: &[u8]| decode_form(split_pair(inner).0) == name.as_bytes();
-    let differs = |part: &[u8]| part.contains(&b';') && part.split(|&b| b == b';').any(starts);
-    if query.contains(&b';') && query.split(|&b| b == b'&').any(differs) {
+    let differs = |part: &[u8]| {
+        let is_parted = part.contains(&b';');
+        part.split(|&b| b == b';').any(|inner| {
+            let key = decode_form(split_pair(inner).0);
+            let is_it = key == name.as_bytes();
+            if is_it { is_parted } else { folded(&key).eq(folded(name.as_bytes())) }
+        })
+    };
+    if query.split(|&b| b == b'&').any(differs) {
         return Err(Failure::Unusable);
     }
     one(self::query(query, name))
+}
+
+/// The name under which PHP, and servers like it, know a parameter: without blanks before it, up to a NUL or a `[`, and `_` for what
+/// stands in no name of a variable (php.net, "Variables From External Sources").
+fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+    let bare = name.trim_ascii_start().split(|&b| matches!(b, 0 | b'[')).next().unwrap_or_default();
+    bare.iter().map(|&b| if matches!(b, b'.' | b' ') { b'_' } else { b })
 }
 
 /// The query without any parameter that has one of these names; the others stay as they were, to the byte.
@@ -164,9 +177,33 @@ mod tests {
             ("id=1%3Ba", Ok("1;a")),
             ("a=b;idx=2&id=1&xid=3;4", Ok("1")),
             ("a=b;c=2", Err(Failure::Absent)),
+            ("id=1&+id=2", Err(Failure::Unusable)),
+            ("id=1&%20id=2", Err(Failure::Unusable)),
+            ("id=1&id%00=2", Err(Failure::Unusable)),
+            ("id=1&id%00x=2", Err(Failure::Unusable)),
+            ("id=1&id[]=2", Err(Failure::Unusable)),
+            ("id=1&id%5Ba%5D=2", Err(Failure::Unusable)),
+            ("id[0]=2", Err(Failure::Unusable)),
+            ("id=1&a;%20id=2", Err(Failure::Unusable)),
+            ("id=1&idx[]=2&x[id]=3&id_=4&.id=5", Ok("1")),
             ("", Err(Failure::Absent)),
         ] {
             assert_eq!(query_one(query.as_bytes(), "id").as_deref(), want.as_ref().map(|s| *s), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_php_reads_as_another_hides_that_one() {
+        for (query, want) in [
+            ("user_id=1&user.id=2", Err(Failure::Unusable)),
+            ("user_id=1&user+id=2", Err(Failure::Unusable)),
+            ("user_id=1&user-id=2", Ok("1")),
+        ] {
+            assert_eq!(
+                query_one(query.as_bytes(), "user_id").as_deref(),
+                want.as_ref().map(|s| *s),
+                "{query}"
+            );
         }
     }
 

@@ -17,7 +17,7 @@ use crate::policy::{Beside, Policy};
 use crate::remote::breaker::Pass;
 use crate::remote::client::{Next, carried};
 use crate::remote::errand::{Errand, Slot, Stage};
-use crate::remote::freshness;
+use crate::remote::freshness::{self, Wanted};
 
 /// How far a request got at once. What waits is boxed, for most do not.
 enum Begun {
@@ -56,18 +56,25 @@ impl Rebac {
         let (Some(remote), Some(client)) = (&policy.remote, &mut self.client) else {
             return self.refuse(scene, Reason::HostError, None);
         };
-        let group = errand.group;
+        let (group, wanted) = (errand.group, errand.wanted.clone());
         match client.go_on(remote, errand, answers, now.mono(), host) {
             Next::Done(answers) => {
-                let answers = self.beside(&policy, answers, host);
+                let answers = self.beside(&policy, answers, &wanted, host);
                 self.conclude(scene, combine::combine(group, answers))
             }
             next => self.next(scene, next),
         }
     }
 
-    /// Answers, as the engine inside the filter completes or compares them, if it is there for that.
-    fn beside(&mut self, policy: &Policy, answers: Vec<Answered>, host: &dyn Host) -> Vec<Answered> {
+    /// Answers, as the engine inside the filter completes or compares them, if it is there for that. Its tuples may be old: what has
+    /// to be fresh it does not complete.
+    fn beside(
+        &mut self,
+        policy: &Policy,
+        answers: Vec<Answered>,
+        needed: &Wanted,
+        host: &dyn Host,
+    ) -> Vec<Answered> {
         if policy.beside == Beside::default() {
             return answers;
         }
@@ -75,7 +82,11 @@ impl Rebac {
         let one = |answer: Answered| {
             let Some(asked) = &answer.asked else { return answer };
             let away = answer.holds == Err(Reason::EngineUnavailable);
-            let wanted = if away { beside.fallback } else { beside.compare && asked.source == "engine" };
+            let wanted = if away {
+                beside.fallback && *needed == Wanted::Any
+            } else {
+                beside.compare && asked.source == "engine"
+            };
             if !wanted {
                 return answer;
             }
@@ -148,7 +159,7 @@ impl Rebac {
             rule: asks.rule,
             group,
             slots,
-            wanted,
+            wanted: wanted.clone(),
             until: now.after(remote.calls.timeout),
             spare: Some(remote.calls.timeout),
             headers: carried(request),
@@ -160,7 +171,7 @@ impl Rebac {
         };
         match client.begin(remote, errand, now, host) {
             Next::Done(answers) => {
-                let answers = self.beside(policy, answers, host);
+                let answers = self.beside(policy, answers, &wanted, host);
                 Begun::Judged(combine::combine(group, answers))
             }
             next => Begun::Waits(Box::new(next)),

@@ -213,6 +213,43 @@ fn many_questions_are_answered_at_once() {
 }
 
 #[test]
+fn what_takes_too_long_is_answered_as_an_object_that_is_not_there() {
+    let mut tuples: Vec<String> =
+        (0..200).map(|n| format!("document:wide#viewer@group:{n}#member")).collect();
+    tuples.push("document:deep#viewer@group:a0#member".into());
+    tuples.extend((0..40).map(|n| format!("group:a{n}#member@group:a{}#member", n + 1)));
+    tuples.push("document:mine#viewer@user:ann".into());
+    let config = json!({
+        "engine": {"embedded": {
+            "model": "model\n  schema 1.1\ntype user\ntype group\n  relations\n    define member: [user, group#member]\ntype document\n  relations\n    define viewer: [user, group#member]\n",
+            "tuples": tuples,
+            "max_steps": 100,
+        }},
+        "rules": [{"match": {}, "checks": "none"}],
+        "unmatched": "deny",
+        "batch": {"path": "/b", "subject": "user:{subject}"},
+    });
+    let answers = |objects: &[&str]| {
+        let query: Vec<String> = objects.iter().map(|o| format!("check=viewer@document:{o}")).collect();
+        let path = format!("/b?{}", query.join("&"));
+        let Step::Reply(reply) = send(&config, &host(&[]), "GET", &path) else { panic!() };
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        let list = body["checks"].as_array().unwrap().clone();
+        list.iter().map(|answer| answer["allowed"].as_bool()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        answers(&["wide", "deep", "none", "mine"]),
+        [Some(false), Some(false), Some(false), Some(true)]
+    );
+    // Whether the others are there changes no answer.
+    for other in ["wide", "none"] {
+        let mut all = vec![other; 9];
+        all.extend(["none", "mine"]);
+        assert_eq!(answers(&all)[9..], [Some(false), Some(true)], "{other}");
+    }
+}
+
+#[test]
 fn the_endpoint_is_its_own_whatever_the_mode_and_takes_get_alone() {
     let path = "/.well-known/checks?check=owner@document:2";
     let reply = |config: &Value, host: &MemoryHost, method: &str| match send(config, host, method, path) {

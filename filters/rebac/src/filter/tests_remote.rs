@@ -72,6 +72,9 @@ fn config() -> Value {
                 {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"},
                 {"subject": "user:{header.x-user}", "from_client": true, "relation": "editor", "object": "document:{path.id}"},
             ]}},
+            {"match": {"path": "/hidden/{id}"}, "hide": true, "checks": {"all": [
+                {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
+            ]}},
             {"match": {"path": "/open/{id}"}, "on_error": "allow", "checks": {"all": [
                 {"subject": "user:{subject}", "relation": "viewer", "object": "document:{path.id}"}
             ]}},
@@ -242,6 +245,26 @@ fn kinds_of_errors_are_told_apart_and_none_is_remembered() {
 }
 
 #[test]
+fn whatever_an_engine_says_of_an_object_is_hidden_as_if_there_were_none() {
+    let mut vm = Vm::new(&config());
+    let mut spicedb = Vm::new(&spicedb());
+    let said = |code: u64, message: &str| http(400, &json!({"code": code, "message": message}).to_string());
+    let validation = json!({"code": "validation_error", "message": "it has a value that does not fit"});
+    assert_eq!(vm.asked("/hidden/1", &http(400, &validation.to_string())), (404, "not_found"));
+    for (message, code, told) in [
+        ("max depth exceeded: this usually indicates", 9, (503, "check_too_long")),
+        ("type error for parameters for caveat `c`: no", 3, (403, "condition_unresolved")),
+        ("evaluation error for caveat c: division by zero", 3, (403, "condition_unresolved")),
+        ("something else", 3, (403, "value_invalid")),
+    ] {
+        assert_eq!(spicedb.asked("/documents/1", &said(code, message)), told, "{message}");
+        assert_eq!(spicedb.asked("/hidden/1", &said(code, message)), (404, "not_found"), "{message}");
+    }
+    // What no engine was asked about tells nothing of an object.
+    assert_eq!(vm.get("/hidden/nobody%20knows").said(), (403, "value_invalid"));
+}
+
+#[test]
 fn a_condition_without_its_values_names_them_to_those_who_are_told() {
     let mut vm = Vm::new(&config());
     let message =
@@ -299,6 +322,27 @@ fn a_call_that_did_not_reach_the_engine_is_repeated_inside_the_deadline() {
     let (callouts, pending) = vm.answer(pending, vec![Answer::Timeout]).calls();
     assert_eq!(callouts[0].timeout().as_millis(), 150);
     assert_eq!(vm.answer(pending, vec![allowed(true)]).said(), (200, ""));
+    // Nor did what a proxy on the way says of an engine that it does not reach.
+    for status in [502, 503, 504] {
+        let (_, pending) = vm.get("/documents/3").calls();
+        let (_, pending) = vm.answer(pending, vec![http(status, "")]).waits();
+        let (_, pending) = vm.answer(pending, vec![Answer::Timeout]).calls();
+        assert_eq!(vm.answer(pending, vec![http(401, "")]).said(), (503, "credentials_refused"));
+    }
+    for status in [201, 302, 422, 429, 500] {
+        let (_, pending) = vm.get("/documents/3").calls();
+        assert_eq!(
+            vm.answer(pending, vec![http(status, "{}")]).said(),
+            (503, "engine_unavailable"),
+            "{status}"
+        );
+        assert_eq!(vm.asked("/documents/4", &http(401, "")), (503, "credentials_refused"));
+    }
+    let (_, pending) = vm.get("/documents/3").calls();
+    let large = http(200, &"x".repeat((1 << 20) + 1));
+    assert_eq!(vm.answer(pending, vec![large]).said(), (503, "engine_unavailable"));
+    assert_eq!(vm.counted("cause=.=status"), 5);
+    assert_eq!(vm.asked("/documents/4", &http(401, "")), (503, "credentials_refused"));
     // What the engine said is not repeated, and no call begins that cannot end in time.
     let (_, pending) = vm.get("/documents/2").calls();
     assert_eq!(vm.answer(pending, vec![http(401, "")]).said(), (503, "credentials_refused"));
@@ -524,6 +568,7 @@ fn beside(what: &str) -> Value {
         "tuples": ["document:1#viewer@user:ann"],
     });
     config["engine"][what] = json!(true);
+    config["freshness"] = json!({"header": "x-fresh"});
     config
 }
 
@@ -533,6 +578,13 @@ fn while_the_engine_is_away_the_one_inside_answers_if_that_is_written() {
     assert_eq!(vm.asked("/documents/1", &Answer::Timeout), (200, ""));
     assert_eq!(vm.asked("/documents/2", &Answer::Timeout), (403, "relation_denied"));
     assert_eq!(vm.asked("/open/2", &Answer::Timeout), (403, "relation_denied"));
+    // What has to be fresh it does not answer: its tuples may be older than the write that the client knows of.
+    for (method, more) in [("POST", &[][..]), ("DELETE", &[]), ("GET", &[("x-fresh", "now")])] {
+        let (_, pending) = vm.send(method, "/documents/1", more).calls();
+        let went = vm.answer(pending, vec![Answer::Timeout]).said();
+        assert_eq!(went, (503, "engine_unavailable"), "{method} {more:?}");
+        assert_eq!(vm.asked("/documents/other", &http(401, "")), (503, "credentials_refused"));
+    }
     // It says nothing against what the engine says, and what it says is not remembered.
     assert_eq!(vm.asked("/documents/1", &http(401, "")), (503, "credentials_refused"));
     assert_eq!(vm.asked("/documents/1", &allowed(false)), (403, "relation_denied"));
@@ -560,6 +612,7 @@ fn an_engine_inside_beside_one_outside_needs_something_to_do() {
     idle["engine"]["fallback"] = json!(false);
     let mut alone = beside("compare");
     alone["engine"].as_object_mut().unwrap().remove("openfga");
+    alone.as_object_mut().unwrap().remove("freshness");
     for (config, path) in [(idle, "engine.embedded"), (alone, "engine.compare")] {
         let error = Rebac::configure(config.to_string().as_bytes(), &MemoryHost::default()).unwrap_err();
         assert_eq!(error.path(), path, "{error}");

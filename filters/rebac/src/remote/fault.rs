@@ -30,8 +30,10 @@ pub enum Fault {
 pub enum Why {
     /// It took too long.
     Timeout,
-    /// The answer broke off, or was too large.
+    /// The answer broke off.
     Reset,
+    /// The answer is too large: the same again.
+    TooLarge,
     /// There is no way to the engine.
     Unreachable,
     /// The engine says that it cannot.
@@ -73,7 +75,7 @@ impl Fault {
             Fault::Freshness => "freshness",
             Fault::Unavailable(why) => match why {
                 Why::Timeout => "timeout",
-                Why::Reset => "reset",
+                Why::Reset | Why::TooLarge => "reset",
                 Why::Unreachable => "unreachable",
                 Why::Status => "status",
                 Why::Garbled => "garbled",
@@ -95,29 +97,49 @@ impl Fault {
         matches!(self, Fault::Unavailable(_))
     }
 
-    /// Whether asking again may help: the question did not reach the engine, or the engine says so.
+    /// Whether asking again may help: the question did not reach the engine, or its answer not us.
     #[must_use]
     pub fn may_be_repeated(&self) -> bool {
-        matches!(self, Fault::Unavailable(Why::Reset | Why::Unreachable | Why::Status))
+        matches!(self, Fault::Unavailable(Why::Timeout | Why::Reset | Why::Unreachable))
     }
 }
 
-/// What SpiceDB says of a way that is too long, under a code that it has for what the schema lacks too.
-const TOO_DEEP: &[u8] = b"exceeded the allowable maximum depth";
+/// What SpiceDB says of a way that is too long, under a code that it has for what the schema lacks too: the first of a direct
+/// question, the second of a way through others.
+const TOO_DEEP: [&[u8]; 2] = [b"exceeded the allowable maximum depth", b"max depth exceeded"];
+/// What it says of a caveat whose values do not fit or have no result, under a code that it has for questions that are none too.
+const CAVEAT: [&[u8]; 2] = [b"type error for parameters for caveat", b"evaluation error for caveat"];
+/// What Envoy says of a call that took too long, under a code that it has for an engine that is not there too.
+const TIMEOUT: [&[u8]; 1] = [b"upstream request timeout"];
+
+/// A status of HTTP that is neither an answer nor a refusal. What Envoy and other proxies say of an engine that they do not reach
+/// is told from what one says of itself.
+#[must_use]
+pub fn of_status(status: u16) -> Fault {
+    Fault::Unavailable(match status {
+        502 | 503 => Why::Unreachable,
+        504 => Why::Timeout,
+        _ => Why::Status,
+    })
+}
 
 /// The canonical codes of gRPC, which SpiceDB answers with by either protocol; `said` is the text beside it.
 #[must_use]
 pub fn of_grpc(code: u64, said: &[u8], with_token: bool) -> Fault {
+    let says = |texts: &[&[u8]]| texts.iter().any(|text| said.windows(text.len()).any(|part| part == *text));
     match code {
+        3 if says(&CAVEAT) => Fault::Condition(Rc::from("")),
         // What a token can cause, where there is one: ids were held to the engine's grammar before.
         3 | 11 if with_token => Fault::Freshness,
         3 => Fault::Value,
         4 => Fault::Unavailable(Why::Timeout),
-        9 if said.windows(TOO_DEEP.len()).any(|text| text == TOO_DEEP) => Fault::TooLong,
+        9 if says(&TOO_DEEP) => Fault::TooLong,
         5 | 9 => Fault::Mapping,
         // The wrong key. It says nothing about the subject.
         7 | 16 => Fault::Credentials,
         8 => Fault::TooLong,
+        14 if says(&TIMEOUT) => Fault::Unavailable(Why::Timeout),
+        14 => Fault::Unavailable(Why::Unreachable),
         _ => Fault::Unavailable(Why::Status),
     }
 }

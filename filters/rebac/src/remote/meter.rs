@@ -18,7 +18,7 @@ pub const FAULTS: Family = Family {
     name: "portcullis_rebac_engine_errors_total",
     kind: MetricKind::Counter,
     labels: &[Label::Plugin, Label::Cause],
-    help: "Questions that an engine outside the filter did not answer: `value`, `condition`, `too_long`, `mapping`, `model`, `credentials`, `freshness`, `timeout`, `reset`, `unreachable`, `status`, `garbled`, `paused` (it failed so often that it was left alone), `no_token` (the token endpoint gives none).",
+    help: "Questions that an engine outside the filter did not answer: `value`, `condition`, `too_long`, `mapping`, `model`, `credentials`, `freshness`, `timeout` (no answer in time, or HTTP 504), `reset` (an answer that broke off, or is too large), `unreachable` (no way to it, or HTTP 502 or 503, by Envoy, a proxy or itself), `status` (another one that is no answer), `garbled`, `paused` (it failed so often that it was left alone), `no_token` (the token endpoint gives none).",
 };
 
 /// Where answers came from.

@@ -91,7 +91,8 @@ fn text(text: &str) -> Value {
 fn http(answer: &Answer) -> Result<(u16, &[u8]), Fault> {
     let why = match answer {
         Answer::Http { status, body, .. } if body.len() <= MAX_ANSWER => return Ok((*status, body)),
-        Answer::Http { .. } | Answer::Reset => Why::Reset,
+        Answer::Http { .. } => Why::TooLarge,
+        Answer::Reset => Why::Reset,
         Answer::Timeout => Why::Timeout,
         Answer::Refused => Why::Unreachable,
         Answer::Grpc { .. } | Answer::Woken => Why::Garbled,

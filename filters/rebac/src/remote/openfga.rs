@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::fault::{Fault, Why};
+use super::fault::{self, Fault, Why};
 use super::{Outcome, text};
 use crate::policy::remote::Openfga;
 use crate::question::Question;
@@ -123,7 +123,7 @@ fn refused(status: u16, json: Option<&Map<String, Value>>) -> Fault {
         404 => Fault::Model,
         // The request is larger than the server takes: that does not mean that it is away.
         _ if field("code") == "resource_exhausted" => Fault::TooLong,
-        _ => Fault::Unavailable(Why::Status),
+        _ => fault::of_status(status),
     }
 }
 
@@ -249,7 +249,10 @@ mod tests {
             (404, r#"{"code":"store_id_not_found","message":""}"#, Fault::Model),
             (422, "{}", Fault::Unavailable(Why::Status)),
             (500, "{}", Fault::Unavailable(Why::Status)),
-            (503, "", Fault::Unavailable(Why::Status)),
+            (429, "{}", Fault::Unavailable(Why::Status)),
+            (502, "", Fault::Unavailable(Why::Unreachable)),
+            (503, "", Fault::Unavailable(Why::Unreachable)),
+            (504, "upstream request timeout", Fault::Unavailable(Why::Timeout)),
             (204, r#"{"allowed":true}"#, Fault::Unavailable(Why::Status)),
             (302, "", Fault::Unavailable(Why::Status)),
             (0, "", Fault::Unavailable(Why::Status)),

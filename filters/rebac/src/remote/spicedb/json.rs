@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(refusal(400, r#"{"code":9,"message":""}"#), [Err(Fault::Mapping)]);
         assert_eq!(refusal(403, r#"{"code":7,"message":""}"#), [Err(Fault::Credentials)]);
         assert_eq!(refusal(400, r#"{"code":3,"message":""}"#), [Err(Fault::Freshness)]);
-        assert_eq!(refusal(503, "upstream"), [Err(Fault::Unavailable(Why::Status))]);
+        assert_eq!(refusal(503, "upstream"), [Err(Fault::Unavailable(Why::Unreachable))]);
+        assert_eq!(refusal(504, "upstream"), [Err(Fault::Unavailable(Why::Timeout))]);
         assert_eq!(refusal(404, "nothing here"), [Err(Fault::Unavailable(Why::Status))]);
     }
 }

@@ -72,7 +72,7 @@ pub fn read(answer: &Answer, questions: &[&Question], with_token: bool) -> Vec<O
         Answer::Grpc { status: 0, message } if message.len() <= super::MAX_ANSWER => {
             message::read(message, questions, with_token)
         }
-        Answer::Grpc { status: 0, .. } => return all(Fault::Unavailable(Why::Reset)),
+        Answer::Grpc { status: 0, .. } => return all(Fault::Unavailable(Why::TooLarge)),
         Answer::Grpc { status, message } => {
             return all(fault::of_grpc(u64::from(*status), message, with_token));
         }
@@ -92,7 +92,7 @@ fn refused(status: u16, body: &[u8], with_token: bool) -> Fault {
     match (code, status) {
         (Some(code @ 1..=16), 400..) => fault::of_grpc(code, said(json.as_ref()), with_token),
         (_, 401 | 403) => Fault::Credentials,
-        _ => Fault::Unavailable(Why::Status),
+        _ => fault::of_status(status),
     }
 }
 
@@ -146,7 +146,24 @@ mod tests {
         }
         let deep =
             b"the check request has exceeded the allowable maximum depth of 50: this usually indicates";
-        assert_eq!(read(&grpc(9, deep), &asked, false), [Err(Fault::TooLong)]);
+        for (status, said, fault) in [
+            (9, &deep[..], Fault::TooLong),
+            (9, b"max depth exceeded: this usually indicates a recursive or too deep data", Fault::TooLong),
+            (9, b"object definition `x` not found", Fault::Mapping),
+            (
+                3,
+                b"type error for parameters for caveat `lvl`: could not convert",
+                Fault::Condition("".into()),
+            ),
+            (3, b"evaluation error for caveat dv: division by zero", Fault::Condition("".into())),
+            (3, b"invalid CheckPermissionRequest.Resource", Fault::Value),
+            (14, b"upstream request timeout", Fault::Unavailable(Why::Timeout)),
+            (14, b"no healthy upstream", Fault::Unavailable(Why::Unreachable)),
+        ] {
+            assert_eq!(read(&grpc(status, said), &asked, false), [Err(fault)], "{status}");
+        }
+        let caveat = b"evaluation error for caveat mp: no such key: k";
+        assert_eq!(read(&grpc(3, caveat), &asked, true), [Err(Fault::Condition("".into()))]);
         for (status, with_token, fault) in [
             (3, false, Fault::Value),
             (3, true, Fault::Freshness),
@@ -155,7 +172,8 @@ mod tests {
             (7, false, Fault::Credentials),
             (8, false, Fault::TooLong),
             (9, false, Fault::Mapping),
-            (14, false, Fault::Unavailable(Why::Status)),
+            (13, false, Fault::Unavailable(Why::Status)),
+            (14, false, Fault::Unavailable(Why::Unreachable)),
             (16, false, Fault::Credentials),
             (99, false, Fault::Unavailable(Why::Status)),
         ] {
