@@ -79,7 +79,7 @@ fn a_million_hostile_requests_to_rebac() {
         &json!({
             "engine": {"embedded": {
                 "model": "model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [user, document#viewer]\n",
-                "tuples": ["document:api#viewer@document:api#viewer", "document:1#viewer@user:ann"]
+                "tuples": ["document:api#viewer@document:b#viewer", "document:b#viewer@document:api#viewer", "document:1#viewer@user:ann"]
             }},
             "rules": [{"match": {"path": "/{id}"}, "checks": {"all": [check]}}],
             "unmatched": "deny"
