@@ -50,6 +50,12 @@ const ENTRY: &[Field] = &[
     ("disabled", Any),
 ];
 
+/// Where a plugin of Istio's stands in, of either kind: `match`.
+const MATCH: &[Field] =
+    &[("mode", Word(&["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"])), ("ports", Any)];
+/// Of either kind: `vmConfig`.
+const ISTIO_VM: &[Field] =
+    &[("env", Each(&[("name", Any), ("value", Any), ("valueFrom", Word(&["INLINE", "HOST"]))]))];
 /// WasmPlugin, `spec`.
 const WASM_PLUGIN: &[Field] = &[
     ("selector", Any),
@@ -57,10 +63,7 @@ const WASM_PLUGIN: &[Field] = &[
     ("targetRefs", Each(REFERENCE)),
     ("phase", Word(&["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"])),
     ("priority", Any),
-    (
-        "match",
-        Each(&[("mode", Word(&["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"])), ("ports", Any)]),
-    ),
+    ("match", Each(MATCH)),
     ("url", Any),
     ("sha256", Any),
     ("imagePullPolicy", Word(PULL)),
@@ -69,10 +72,7 @@ const WASM_PLUGIN: &[Field] = &[
     ("pluginConfig", Any),
     ("pluginName", Any),
     ("failStrategy", Word(FAIL)),
-    (
-        "vmConfig",
-        In(&[("env", Each(&[("name", Any), ("value", Any), ("valueFrom", Word(&["INLINE", "HOST"]))]))]),
-    ),
+    ("vmConfig", In(ISTIO_VM)),
     ("type", Word(TYPE)),
 ];
 /// TrafficExtension, `spec`.
@@ -81,10 +81,7 @@ const TRAFFIC_EXTENSION: &[Field] = &[
     ("targetRefs", Each(REFERENCE)),
     ("phase", Word(&["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"])),
     ("priority", Any),
-    (
-        "match",
-        Each(&[("mode", Word(&["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"])), ("ports", Any)]),
-    ),
+    ("match", Each(MATCH)),
     ("lua", Any),
     (
         "wasm",
@@ -97,13 +94,7 @@ const TRAFFIC_EXTENSION: &[Field] = &[
             ("pluginConfig", Any),
             ("pluginName", Any),
             ("failStrategy", Word(FAIL)),
-            (
-                "vmConfig",
-                In(&[(
-                    "env",
-                    Each(&[("name", Any), ("value", Any), ("valueFrom", Word(&["INLINE", "HOST"]))]),
-                )]),
-            ),
+            ("vmConfig", In(ISTIO_VM)),
             ("type", Word(TYPE)),
         ]),
     ),

@@ -8,14 +8,17 @@
     reason = "a failing test is the point"
 )]
 
+mod written;
+
 use std::fs;
 use std::path::PathBuf;
 
 use portcullis_rebac::engine::{Answer, Engine, Fault, LoadError, Question, Unaskable};
 use portcullis_rebac::model::parser;
-use portcullis_rebac::tuples::{Conditioned, Tuple};
+use portcullis_rebac::tuples::Tuple;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use written::Key;
 
 #[derive(Deserialize)]
 struct File {
@@ -37,21 +40,6 @@ struct Stage {
     tuples: Vec<Key>,
     #[serde(default)]
     check_assertions: Vec<Assertion>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Key {
-    user: String,
-    relation: String,
-    object: String,
-    condition: Option<Condition>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Condition {
-    name: String,
-    #[serde(default)]
-    context: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -76,19 +64,6 @@ const TOO_COMPLEX: u32 = 2002;
 /// A tuple of the question does not fit.
 const INVALID_TUPLE: u32 = 2027;
 
-fn tuple(key: &Key) -> Tuple {
-    let condition = key
-        .condition
-        .as_ref()
-        .map(|c| Conditioned { name: c.name.as_str().into(), context: c.context.clone() });
-    Tuple {
-        object: key.object.as_str().into(),
-        relation: key.relation.as_str().into(),
-        subject: key.user.as_str().into(),
-        condition,
-    }
-}
-
 fn code(answer: &Result<Answer, Unaskable>) -> u32 {
     match answer {
         Ok(Answer { holds: Ok(_), .. }) => 0,
@@ -109,7 +84,7 @@ struct Tally {
 
 impl Tally {
     fn ask(&mut self, name: &str, engine: &Engine, assertion: &Assertion, more: &[Tuple]) {
-        let mut tuples: Vec<Tuple> = assertion.contextual_tuples.iter().map(tuple).collect();
+        let mut tuples: Vec<Tuple> = assertion.contextual_tuples.iter().map(Key::tuple).collect();
         tuples.extend_from_slice(more);
         let answer = engine.check(Question {
             subject: &assertion.tuple.user,
@@ -134,7 +109,7 @@ impl Tally {
 
     fn stage(&mut self, name: &str, model: &str, stored: &[Key], stage: &Stage, alone: bool) {
         let model = parser::parse(model).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
-        let mut tuples: Vec<Tuple> = stored.iter().map(tuple).collect();
+        let mut tuples: Vec<Tuple> = stored.iter().map(Key::tuple).collect();
         let engine = loop {
             match Engine::new(&model, &tuples) {
                 Ok(engine) => break engine,

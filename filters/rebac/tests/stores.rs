@@ -8,21 +8,24 @@
     reason = "a failing test is the point"
 )]
 
+mod written;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_rebac::engine::{Engine, Question};
 use portcullis_rebac::model::{Model, modules, parser};
-use portcullis_rebac::tuples::{Conditioned, Tuple};
+use portcullis_rebac::tuples::Tuple;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use written::Key;
 
 #[derive(Deserialize)]
 struct Store {
     model: Option<String>,
     model_file: Option<String>,
     #[serde(default)]
-    tuples: Vec<RawTuple>,
+    tuples: Vec<Key>,
     tuple_file: Option<String>,
     #[serde(default)]
     tuple_files: Vec<String>,
@@ -30,25 +33,10 @@ struct Store {
     tests: Vec<Test>,
 }
 
-#[derive(Clone, Deserialize)]
-struct RawTuple {
-    user: String,
-    relation: String,
-    object: String,
-    condition: Option<RawCondition>,
-}
-
-#[derive(Clone, Deserialize)]
-struct RawCondition {
-    name: String,
-    #[serde(default)]
-    context: Map<String, Value>,
-}
-
 #[derive(Deserialize)]
 struct Test {
     #[serde(default)]
-    tuples: Vec<RawTuple>,
+    tuples: Vec<Key>,
     tuple_file: Option<String>,
     #[serde(default)]
     check: Vec<Check>,
@@ -106,23 +94,10 @@ fn model(folder: &Path, store: &Store) -> Model {
     parser::parse(&text).unwrap_or_else(|e| panic!("{}: {}", file.display(), e[0]))
 }
 
-fn tuples_of(folder: &Path, file: &str) -> Vec<RawTuple> {
+fn tuples_of(folder: &Path, file: &str) -> Vec<Key> {
     let path = folder.join(file);
     let text = read(&path);
     serde_yaml_ng::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn tuple(raw: &RawTuple) -> Tuple {
-    let condition = raw
-        .condition
-        .as_ref()
-        .map(|c| Conditioned { name: c.name.as_str().into(), context: c.context.clone() });
-    Tuple {
-        object: raw.object.as_str().into(),
-        relation: raw.relation.as_str().into(),
-        subject: raw.user.as_str().into(),
-        condition,
-    }
 }
 
 #[test]
@@ -146,7 +121,7 @@ fn every_assertion_of_the_sample_stores_holds() {
             let mut tuples = all.clone();
             tuples.extend(test.tuples.iter().cloned());
             tuples.extend(test.tuple_file.iter().flat_map(|f| tuples_of(folder, f)));
-            let tuples: Vec<Tuple> = tuples.iter().map(tuple).collect();
+            let tuples: Vec<Tuple> = tuples.iter().map(Key::tuple).collect();
             let engine = Engine::new(&model, &tuples).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             for check in &test.check {
                 for subject in check.user.iter().chain(&check.users) {
